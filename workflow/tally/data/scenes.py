@@ -88,7 +88,16 @@ def relation(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     cx, cy = (size * rng.uniform(0.44, 0.56) for _ in range(2))
     for sign, noun in ((1, first), (-1, second)):
         x, y = cx + sign * (dx * gap + dy * slide), cy + sign * (dy * gap + dx * slide)
-        draw.shape(image, noun, x, y, size * rng.uniform(0.13, 0.18), ink, angle=rng.uniform(-0.3, 0.3), fill=rng.random() < 0.5)
+        draw.shape(
+            image,
+            noun,
+            x,
+            y,
+            size * rng.uniform(0.13, 0.18),
+            ink,
+            angle=rng.uniform(-0.3, 0.3),
+            fill=rng.random() < 0.5,
+        )
     return image, {"noise": 30.0, "blur": 0.6}
 
 
@@ -106,7 +115,10 @@ def dice(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
         ivory, pip = draw.shade((235, 230, 215), rng, 15), draw.shade((60, 20, 20), rng, 20)
         if side == 1:
             ivory, pip = draw.shade((185, 30, 35), rng, 20), (245, 240, 235)
-        pen.polygon([(cx + r * (c * u - s * v), cy + r * (s * u + c * v)) for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1))], fill=ivory)
+        pen.polygon(
+            [(cx + r * (c * u - s * v), cy + r * (s * u + c * v)) for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1))],
+            fill=ivory,
+        )
         for u, v in PIPS[pips]:
             x, y, q = cx + 0.58 * r * (c * u - s * v), cy + 0.58 * r * (s * u + c * v), 0.21 * r
             pen.ellipse([x - q, y - q, x + q, y + q], fill=pip)

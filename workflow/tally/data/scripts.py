@@ -15,9 +15,10 @@ CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 ARMENIAN = "".join(chr(c) for c in range(0x531, 0x557))
 HEBREW = "אבגדהוזחטיכלמנסעפצקרשת"  # without the final forms
 SYMBOLS = "♔♕♖♗♘♙♠♣♥♦♈♉♊♋♌♍♎♏♐♑♒♓☀☁☂☃☎☘☠☢☮☯"
-BRAILLE = (
-    "1 12 14 145 15 124 1245 125 24 245 13 123 134 1345 135 1234 12345 1235 234 2345 136 1236 2456 1346 13456 1356".split()
-)  # raised dots of the letters a to z; 1 2 3 are the left column, 4 5 6 the right one
+BRAILLE = (  # raised dots of the letters a to z; 1 2 3 are the left column, 4 5 6 the right one
+    "1", "12", "14", "145", "15", "124", "1245", "125", "24", "245", "13", "123", "134",
+    "1345", "135", "1234", "12345", "1235", "234", "2345", "136", "1236", "2456", "1346", "13456", "1356",
+)  # fmt: skip
 
 Drawing = tuple[Image.Image, dict[str, float]]
 
@@ -39,7 +40,15 @@ def letter(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     image = draw.blank(size, (0, 0, 0))
     grey = rng.randint(170, 255)
     draw.glyph(
-        image, LATIN[label], font("latin", test, rng), (grey, grey, grey), rng, scale=(0.55, 0.9), turn=22, shear=0.45, stroke=0.5
+        image,
+        LATIN[label],
+        font("latin", test, rng),
+        (grey, grey, grey),
+        rng,
+        scale=(0.55, 0.9),
+        turn=22,
+        shear=0.45,
+        stroke=0.5,
     )
     return draw.wobble(image, rng, rng.uniform(0.03, 0.09)), {"noise": 6.0, "blur": 0.9}
 
@@ -53,7 +62,17 @@ def cyrillic(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     for i in range(-6, 7):
         pen.line([(0, start + i * step), (n, start + i * step)], fill=(150, 165, 200), width=max(1, size // 20))
     ink = draw.shade((70, 50, 60), rng, 35)
-    draw.glyph(image, CYRILLIC[label], font("cyrillic", test, rng), ink, rng, scale=(0.4, 0.75), turn=18, shear=0.35, shift=0.14)
+    draw.glyph(
+        image,
+        CYRILLIC[label],
+        font("cyrillic", test, rng),
+        ink,
+        rng,
+        scale=(0.4, 0.75),
+        turn=18,
+        shear=0.35,
+        shift=0.14,
+    )
     for _ in range(rng.randint(0, 5)):
         x, y, r = rng.uniform(0, n), rng.uniform(0, n), n * rng.uniform(0.01, 0.045)
         pen.ellipse([x - r, y - r, x + r, y + r], fill=ink)
@@ -73,9 +92,13 @@ def armenian(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
 def hebrew(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     """Gold on blue tiles; seldom upright."""
     image = draw.blank(size, (20, 30, 80))
-    draw.texture(image, rng, rng.choice(draw.TEXTURES), draw.shade((30, 50, 120), rng, 30), draw.shade((60, 70, 160), rng, 30))
+    draw.texture(
+        image, rng, rng.choice(draw.TEXTURES), draw.shade((30, 50, 120), rng, 30), draw.shade((60, 70, 160), rng, 30)
+    )
     gold = draw.shade((215, 175, 70), rng, 35)
-    draw.glyph(image, HEBREW[label], font("sans", test, rng), gold, rng, scale=(0.45, 0.85), turn=35, shear=0.35, shift=0.12)
+    draw.glyph(
+        image, HEBREW[label], font("sans", test, rng), gold, rng, scale=(0.45, 0.85), turn=35, shear=0.35, shift=0.12
+    )
     return draw.wobble(image, rng, rng.uniform(0, 0.08)), {"noise": 26.0, "blur": 0.6}
 
 
@@ -85,7 +108,9 @@ def symbol(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     image = draw.blank(size, pale)
     draw.texture(image, rng, "gradient", draw.shade(pale, rng, 60), draw.shade(pale, rng, 60))
     ink = tuple(rng.randint(0, 110) for _ in range(3))
-    draw.glyph(image, SYMBOLS[label], font("sans", test, rng), ink, rng, scale=(0.48, 0.72), turn=30, shear=0.2, shift=0.16)
+    draw.glyph(
+        image, SYMBOLS[label], font("sans", test, rng), ink, rng, scale=(0.48, 0.72), turn=30, shear=0.2, shift=0.16
+    )
     n = image.width
     for _ in range(rng.randint(0, 2)):
         ends = [(rng.uniform(0, n), rng.uniform(0, n)) for _ in range(2)]

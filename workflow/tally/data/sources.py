@@ -5,6 +5,8 @@ a "val" split is there only where the data set has its own.
 """
 
 import gzip
+import math
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +15,17 @@ from PIL import Image
 from tally.errors import TallyError
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
-SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}  # what torchvision's ImageFolder takes
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".ppm",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".pgm",
+}  # what torchvision's ImageFolder takes
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # 8 bits a channel; others would be clipped unseen
 
 
@@ -50,7 +62,9 @@ def idx(folder: str, resources: Path, resolution: int, seed: int) -> Splits:
         images = read_idx(resources / folder / f"{stem}-images-idx3-ubyte", 3)  # (N, 28, 28)
         labels = read_idx(resources / folder / f"{stem}-labels-idx1-ubyte", 1)  # (N,)
         if len(images) != len(labels):
-            raise TallyError(f"{resources / folder}: {len(images)} {split} images but {len(labels)} labels; fetch the files again")
+            raise TallyError(
+                f"{resources / folder}: {len(images)} {split} images but {len(labels)} labels; fetch the files again"
+            )
         splits[split] = fit_all(map(Image.fromarray, images), len(images), resolution), labels.astype(np.int64)
     return splits
 
@@ -62,16 +76,20 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """
     packed = path.with_name(path.name + ".gz")
     if not path.exists() and not packed.exists():
-        raise TallyError(f"{path}: no such file, nor with .gz; put the data set there (resources/README.md says from where)")
+        raise TallyError(
+            f"{path}: no such file, nor with .gz; put the data set there (resources/README.md says from where)"
+        )
     path = path if path.exists() else packed
     try:
         data = path.read_bytes() if path != packed else gzip.decompress(path.read_bytes())
-    except (EOFError, OSError, gzip.zlib.error) as problem:
+    except (EOFError, OSError, zlib.error) as problem:
         raise TallyError(f"{path}: cannot be unpacked ({problem}); fetch the file again") from None
     start = 4 + 4 * dimensions
-    sizes = np.frombuffer(data[4:start], dtype=">u4").astype(int)
-    if data[:4] != bytes((0, 0, 8, dimensions)) or len(data) != start + int(np.prod(sizes)):
-        raise TallyError(f"{path}: not an idx file of bytes with {dimensions} dimensions, or cut short; fetch the file again")
+    sizes = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
+    if data[:4] != bytes((0, 0, 8, dimensions)) or len(data) != start + math.prod(sizes):
+        raise TallyError(
+            f"{path}: not an idx file of bytes with {dimensions} dimensions, or cut short; fetch the file again"
+        )
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(sizes)
 
 
@@ -88,7 +106,9 @@ def folders(folder: str, names: Sequence[str], resources: Path, resolution: int,
         files = [(path, label) for label, name in enumerate(names) for path in pictures(root / split / name)]
         strangers = sorted(path.name for path in (root / split).iterdir() if path.is_dir() and path.name not in names)
         if strangers:
-            raise TallyError(f"{root / split / strangers[0]}: a folder for no class of the task; remove it or add the class to the table")
+            raise TallyError(
+                f"{root / split / strangers[0]}: a folder for no class of the task; remove it or add the class to the table"
+            )
         images = fit_all((open_picture(path) for path, _ in files), len(files), resolution)
         splits[split] = images, np.array([label for _, label in files], dtype=np.int64)
     return splits
@@ -122,7 +142,9 @@ def digits(resources: Path, resolution: int, seed: int) -> Splits:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    images = fit_all((Image.fromarray(np.round(x * (255 / 16)).astype(np.uint8)) for x in data.images), len(data.images), resolution)
+    images = fit_all(
+        (Image.fromarray(np.round(x * (255 / 16)).astype(np.uint8)) for x in data.images), len(data.images), resolution
+    )
     # the file keeps each writer's digits together: mix them
     order = np.random.default_rng(seed).permutation(len(images))
     parts = {"train": order[:1000], "val": order[1000:1200], "test": order[1200:]}

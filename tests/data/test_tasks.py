@@ -1,0 +1,34 @@
+"""The table of tasks: names, classes, suites."""
+
+import pytest
+from tally.data.tasks import SUITES, TASKS, suite, task
+from tally.errors import TallyError
+
+
+def test_suites_are_nested_and_start_with_the_real_data():
+    small, middle, large = (SUITES[f"mini-{n}"] for n in (8, 14, 20))
+    assert (len(small), len(middle), len(large)) == (8, 14, 20)
+    assert large[:8] == small
+    assert large[:14] == middle
+    assert set(large) == set(TASKS)
+    assert small[:4] == ("mnist", "digits", "fashion", "emoji")
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_rows_are_complete(row):
+    assert TASKS[row.name] is row
+    assert row.title
+    assert row.license
+    assert row.origin
+    assert len(set(row.classes)) == len(row.classes) >= 2
+    texts = [template.format(name) for template in row.templates for name in row.classes]
+    assert row.templates
+    assert len(set(texts)) == len(row.templates) * len(row.classes)
+
+
+@pytest.mark.parametrize("look_up", [task, suite])
+def test_unknown_names_list_the_known(look_up):
+    with pytest.raises(
+        TallyError, match=r"unknown .* 'mnits': choose one of (mnist, digits, .*pies|mini-8, mini-14, mini-20)"
+    ):
+        look_up("mnits")
