@@ -1,0 +1,32 @@
+# `make demo` and `make test` set up .venv on a fresh machine and run.
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+SMK := $(wildcard Snakefile workflow/rules/*.smk)
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/ready
+	$(BIN)/snakemake --cores $(CORES)
+
+test: .venv/ready lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check $(SMK)
+	$(BIN)/snakemake --lint
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/merge.py
+
+# the versions in constraints.txt are those that the tests passed with
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tally needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv results/mini-clip

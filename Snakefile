@@ -1,0 +1,42 @@
+# TALL-masks and Consensus Merging (Wang et al., ICML 2024) from base model to tables.
+# The includes are in the order of the pipeline; `snakemake --cores all` runs rule all.
+
+from snakemake.utils import min_version
+
+min_version("9.25")
+
+
+# a --configfile replaces the embedded default instead of mixing its suites with it
+if "suites" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/tasks.smk"
+include: "workflow/rules/merge.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/bundle.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        collect("<store>/{suite}/tables/{table}.csv", suite=config["suites"], table=TABLES),
+        collect("<store>/{suite}/figures/{figure}.png", suite=config["suites"], figure=FIGURES),
+        collect("<store>/{suite}/bundles/{method}.safetensors", suite=config["suites"], method=masked()),
+        "<store>/tables/suites.csv",
+        "<store>/figures/tasks.png",
+
+
+onsuccess:
+    shell(
+        f"python -m tally summary {config['results']}/{config['model']} --cores {workflow.cores} --suites {' '.join(SUITES)}"
+    )

@@ -1,0 +1,55 @@
+import base64
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tally.evaluate import Bench, Examiner, Split, evaluate, record, scaled
+from tally.models.clip import encode_image
+
+
+def test_hits_are_those_of_a_loop_over_images(tiny_weights, tiny_clip, colours):
+    images, labels = colours
+    head = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+    hits = Examiner(tiny_clip, batch=7).hits(tiny_weights, head, Split(images, labels))
+    one_by_one = [
+        (encode_image(tiny_weights, tiny_clip, i[None]) @ head.T).argmax().item() == y for i, y in zip(images, labels)
+    ]
+    np.testing.assert_array_equal(hits, one_by_one)
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_record_keeps_every_answer(hits):
+    row = record(np.array(hits, dtype=bool))
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(row["hits"]), dtype=np.uint8), count=len(hits))
+    assert bits.astype(bool).tolist() == hits
+    assert (row["correct"], row["total"]) == (sum(hits), len(hits))
+
+
+def test_scaled_is_the_base_at_zero_and_the_sum_at_one():
+    base, tau = {"w": np.float32([1, 2])}, {"w": np.float32([0.5, -2])}
+    np.testing.assert_array_equal(scaled(base, tau, 0.0)["w"], base["w"])
+    np.testing.assert_array_equal(scaled(base, tau, 1.0)["w"], base["w"] + tau["w"])
+
+
+def test_evaluate_agrees_with_the_full_grid(tiny_weights, tiny_clip, colours):
+    images, labels = colours
+    rng = np.random.default_rng(0)
+    base = {name: w.numpy() for name, w in tiny_weights.items() if name.startswith("visual.")}
+    tau = {name: rng.normal(0, 0.1, w.shape).astype(np.float32) for name, w in base.items()}
+    heads = {task: torch.randn(2, 16, generator=torch.Generator().manual_seed(i)) for i, task in enumerate("ab")}
+    val = {"a": Split(images[:30], labels[:30]), "b": Split(images[30:], labels[30:])}
+    test = {"a": Split(images[30:], labels[30:]), "b": Split(images[:30], labels[:30])}
+    examiner, reference, alphas = Examiner(tiny_clip), {"a": 0.8, "b": 0.9}, [0.25, 0.5, 1.0]
+
+    found = evaluate(examiner, Bench(heads, val, test), base, tau, alphas, reference)
+
+    def accuracy(alpha, splits):
+        model = examiner.cast(scaled(base, tau, alpha))
+        return {t: examiner.hits(model, heads[t], splits[t]).mean() for t in splits}
+
+    scores = [np.mean([acc / reference[t] for t, acc in accuracy(alpha, val).items()]) for alpha in alphas]
+    assert found["alpha"] == alphas[int(np.argmax(scores))]
+    assert [row["alpha"] for row in found["search"]] == alphas
+    for task, acc in accuracy(found["alpha"], test).items():
+        assert found["test"][task]["correct"] / found["test"][task]["total"] == acc

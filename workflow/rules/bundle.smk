@@ -1,0 +1,26 @@
+# One file per suite and method, from which every task's model can be restored.
+
+
+rule bundle:
+    input:
+        base="<store>/base.safetensors",
+        merged=lambda wildcards: f"<store>/{wildcards.suite}/merged/{SUMMED[wildcards.method]}.safetensors",
+        masks="<store>/{suite}/masks/{method}.safetensors",
+        search="<store>/{suite}/masks/{method}.json",
+    output:
+        "<store>/{suite}/bundles/{method}.safetensors",
+    log:
+        "<store>/logs/bundle/{suite}/{method}.log",
+    benchmark:
+        "<store>/benchmarks/bundle/{suite}/{method}.tsv"
+    conda:
+        "../../envs/merge.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Bundle {wildcards.suite}: base, merged vector and masks in one file"
+    shell:
+        "python -m tally bundle --method {wildcards.method} --base {input.base} --merged {input.merged}"
+        " --masks {input.masks} --search {input.search} --output {output} 2> {log}"

@@ -1,0 +1,152 @@
+# Config, names and the functions that rules share.
+
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+
+from tally.config import check  # noqa: E402
+from tally.errors import TallyError  # noqa: E402
+
+validate(config, "../schemas/config.schema.yaml")
+try:
+    check(config)
+except TallyError as error:
+    raise WorkflowError(str(error)) from None
+
+
+# the package is found without being installed, also inside a rule's conda environment
+shell.prefix(f"export PYTHONPATH={workflow.basedir}/workflow; ")
+
+
+pathvars:
+    store=f"{config['results']}/{config['model']}",
+    model=f"{config['resources']}/{config['model']}",
+
+
+SUITES = config["suites"]
+MERGING = config["merging"]
+METHODS = config["methods"]
+
+TABLES = ["main", "per_task", "paired", "choices"]
+FIGURES = ["overview", "agreement", "accuracy_vs_k", "density", "radar"]
+
+# the merged vector that a method scales, and whose TALL masks it counts
+SUMMED = {
+    "task-arithmetic": "task-arithmetic",
+    "ties": "ties-sum",
+    "consensus-task-arithmetic": "task-arithmetic",
+    "consensus-ties": "ties-sum",
+    "random-consensus": "task-arithmetic",
+}
+MODULES = {
+    "task-arithmetic": "merging/task_arithmetic",
+    "ties": "merging/ties",
+    "ties-sum": "merging/ties",
+    "consensus-task-arithmetic": "merging/consensus",
+    "consensus-ties": "merging/consensus",
+    "random-consensus": "merging/random_consensus",
+}
+VOTERS = {
+    "consensus-task-arithmetic": "task-arithmetic",
+    "consensus-ties": "ties",
+    "random-consensus": "task-arithmetic",
+}
+
+
+wildcard_constraints:
+    task="[A-Za-z0-9_.-]+",
+    suite="[A-Za-z0-9.-]+",
+    method="[a-z-]+",
+    k=r"\d+",
+
+
+def tasks(suite):
+    """The tasks of a suite in one order, so that listing them in another changes nothing."""
+    return sorted(SUITES[suite])
+
+
+def all_tasks():
+    return sorted({task for suite in SUITES.values() for task in suite})
+
+
+def of_tasks(pattern):
+    """An input function: `pattern` for every task of the suite."""
+
+    def files(wildcards):
+        return collect(pattern, task=tasks(wildcards.suite))
+
+    return files
+
+
+def ks(suite):
+    return range(1, len(SUITES[suite]) + 1) if MERGING["ks"] == "all" else MERGING["ks"]
+
+
+def masked():
+    """The merge methods whose TALL masks are built."""
+    return [m.removeprefix("tall-") for m in METHODS if m.startswith("tall-")]
+
+
+def candidates(suite):
+    """Everything that is evaluated on a suite beside the base and the fine-tuned models."""
+    for method in METHODS:
+        if method in VOTERS:
+            yield from (f"{method}-k{k}" for k in ks(suite))
+        else:
+            yield method
+
+
+def scaled_vector(wildcards):
+    """The vector that a candidate adds to the base, times alpha."""
+    sources = {
+        "weight-average": "task-arithmetic",
+        "task-arithmetic": "task-arithmetic",
+        "ties": "ties" if MERGING["ties_aggregate"] == "mean" else "ties-sum",
+    }
+    return f"<store>/{wildcards.suite}/merged/{sources[wildcards.method]}.safetensors"
+
+
+def share_options(*flags):
+    """The share of each task vector that a method keeps, of the domain's weights or (authors' code) of all."""
+    of = (
+        ""
+        if MERGING["ties_share_of"] == "domain"
+        else f" --frozen-of {config['results']}/{config['model']}/base.safetensors"
+    )
+    return " ".join(flags) + of
+
+
+def counts_of_suite(wildcards):
+    """Everything that tables and figures of a suite read."""
+    suite = wildcards.suite
+    return {
+        "zero_shot": collect("<store>/heads/{task}.json", task=tasks(suite)),
+        "finetuned": collect("<store>/finetuned/{task}.json", task=tasks(suite)),
+        "accuracy": collect("<store>/{suite}/accuracy/{candidate}.json", suite=suite, candidate=candidates(suite)),
+        "masks": collect("<store>/{suite}/masks/{method}.json", suite=suite, method=masked()),
+        "votes": collect("<store>/{suite}/votes/{method}.json", suite=suite, method=masked()),
+    }
+
+
+def shown(category, name):
+    """Where the report files an output."""
+    return {"category": category, "subcategory": "{suite}", "labels": {"suite": "{suite}", "content": name}}
+
+
+def across(name):
+    """Labels of what spans the suites."""
+    return {"suite": "all", "content": name}
+
+
+def recipe(wildcards):
+    """The fine-tuning of one task as flags; only what concerns this task, so others' changes do not rerun it."""
+    values = config["finetune"] | config["tasks"].get(wildcards.task, {})
+    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(values.items()))
+
+
+def code(*modules):
+    """Sources as inputs: a changed method reruns what it made, and an untouched file (by content) nothing."""
+    return [f"{workflow.basedir}/workflow/tally/{module}.py" for module in modules]

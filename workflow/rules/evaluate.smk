@@ -1,0 +1,98 @@
+# Every candidate through all tasks of its suite: alpha on validation data, then the test data once.
+
+
+rule evaluate:
+    input:
+        model="<model>/open_clip_config.json",
+        base="<store>/base.safetensors",
+        vector=scaled_vector,
+        heads=of_tasks("<store>/heads/{task}.safetensors"),
+        data=of_tasks("<store>/data/{task}.safetensors"),
+        finetuned=of_tasks("<store>/finetuned/{task}.json"),
+    output:
+        "<store>/{suite}/accuracy/{method}.json",
+    log:
+        "<store>/logs/evaluate/{suite}/{method}.log",
+    benchmark:
+        "<store>/benchmarks/evaluate/{suite}/{method}.tsv"
+    wildcard_constraints:
+        method="weight-average|task-arithmetic|ties",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime=240,
+        gpu=1,
+    params:
+        alphas=lambda wildcards: (
+            [1 / len(SUITES[wildcards.suite])] if wildcards.method == "weight-average" else MERGING["alphas"]
+        ),
+        k="",
+        precision=config["precision"],
+    message:
+        "Evaluate {wildcards.method} on {wildcards.suite}"
+    shell:
+        "python -m tally evaluate --suite {wildcards.suite} --method {wildcards.method} {params.k} --model {input.model}"
+        " --base {input.base} --vector {input.vector} --heads {input.heads} --data {input.data}"
+        " --finetuned {input.finetuned} --alphas {params.alphas} --precision {params.precision} --threads {threads}"
+        " --output {output} 2> {log}"
+
+
+use rule evaluate as evaluate_consensus with:
+    input:
+        model="<model>/open_clip_config.json",
+        base="<store>/base.safetensors",
+        vector="<store>/{suite}/consensus/{method}/k{k}.safetensors",
+        heads=of_tasks("<store>/heads/{task}.safetensors"),
+        data=of_tasks("<store>/data/{task}.safetensors"),
+        finetuned=of_tasks("<store>/finetuned/{task}.json"),
+    output:
+        "<store>/{suite}/accuracy/{method}-k{k}.json",
+    log:
+        "<store>/logs/evaluate/{suite}/{method}-k{k}.log",
+    benchmark:
+        "<store>/benchmarks/evaluate/{suite}/{method}-k{k}.tsv"
+    wildcard_constraints:
+        method="|".join(VOTERS),
+    params:
+        alphas=MERGING["alphas"],
+        k="--k {k}",
+        precision=config["precision"],
+    message:
+        "Evaluate {wildcards.method} with k = {wildcards.k} on {wildcards.suite}"
+
+
+rule magnitude:
+    input:
+        model="<model>/open_clip_config.json",
+        base="<store>/base.safetensors",
+        merged="<store>/{suite}/merged/task-arithmetic.safetensors",
+        vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
+        heads=of_tasks("<store>/heads/{task}.safetensors"),
+        data=of_tasks("<store>/data/{task}.safetensors"),
+        search="<store>/{suite}/masks/task-arithmetic.json",
+        code=code(*MATHEMATICS, "merging/magnitude"),
+    output:
+        "<store>/{suite}/accuracy/magnitude-{method}.json",
+    log:
+        "<store>/logs/evaluate/{suite}/magnitude-{method}.log",
+    benchmark:
+        "<store>/benchmarks/evaluate/{suite}/magnitude-{method}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime=60,
+        gpu=1,
+    params:
+        options=share_options(f"--keep {MERGING['magnitude_keep']}"),
+        precision=config["precision"],
+    message:
+        "Evaluate magnitude {wildcards.method} on {wildcards.suite}"
+    shell:
+        "python -m tally magnitude --suite {wildcards.suite} --method magnitude-{wildcards.method} --model {input.model}"
+        " --base {input.base} --merged {input.merged} --vectors {input.vectors} --heads {input.heads} --data {input.data}"
+        " --search {input.search} {params.options} --precision {params.precision} --threads {threads}"
+        " --output {output} 2> {log}"

@@ -1,0 +1,130 @@
+# What belongs to one task, shared by all suites: its images, its head, its fine-tuned model and task vector.
+
+
+rule base:
+    input:
+        model="<model>/model.safetensors",
+    output:
+        "<store>/base.safetensors",
+    log:
+        "<store>/logs/base.log",
+    benchmark:
+        "<store>/benchmarks/base.tsv"
+    conda:
+        "../../envs/merge.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Base model: {input.model} in full precision"
+    shell:
+        "python -m tally base --model {input.model} --output {output} 2> {log}"
+
+
+rule prepare:
+    input:
+        model="<model>/open_clip_config.json",
+        code=code("data/tasks", "data/prepare"),
+    output:
+        "<store>/data/{task}.safetensors",
+    log:
+        "<store>/logs/prepare/{task}.log",
+    benchmark:
+        "<store>/benchmarks/prepare/{task}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        resources=config["resources"],
+    message:
+        "Images of {wildcards.task}: decode, resize, split"
+    shell:
+        "python -m tally prepare --task {wildcards.task} --model {input.model} --resources {params.resources}"
+        " --output {output} 2> {log}"
+
+
+rule head:
+    input:
+        model="<model>/open_clip_config.json",
+        words="<model>/words.json",
+        base="<store>/base.safetensors",
+        data="<store>/data/{task}.safetensors",
+    output:
+        head="<store>/heads/{task}.safetensors",
+        counts="<store>/heads/{task}.json",
+    log:
+        "<store>/logs/head/{task}.log",
+    benchmark:
+        "<store>/benchmarks/head/{task}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        precision=config["precision"],
+    message:
+        "Zero-shot head of {wildcards.task}"
+    shell:
+        "python -m tally head --task {wildcards.task} --model {input.model} --base {input.base} --data {input.data}"
+        " --precision {params.precision} --threads {threads} --output {output.head} --counts {output.counts} 2> {log}"
+
+
+rule finetune:
+    input:
+        model="<model>/open_clip_config.json",
+        base="<store>/base.safetensors",
+        data="<store>/data/{task}.safetensors",
+        head="<store>/heads/{task}.safetensors",
+    output:
+        weights="<store>/finetuned/{task}.safetensors",
+        counts="<store>/finetuned/{task}.json",
+    log:
+        "<store>/logs/finetune/{task}.log",
+    benchmark:
+        "<store>/benchmarks/finetune/{task}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=1,
+    params:
+        recipe=recipe,
+        seed=config["seed"],
+        precision=config["precision"],
+    message:
+        "Fine-tune on {wildcards.task}"
+    shell:
+        "python -m tally finetune --task {wildcards.task} --model {input.model} --base {input.base}"
+        " --data {input.data} --head {input.head} {params.recipe} --seed {params.seed} --precision {params.precision}"
+        " --threads {threads} --output {output.weights} --counts {output.counts} 2> {log}"
+
+
+rule vector:
+    input:
+        base="<store>/base.safetensors",
+        finetuned="<store>/finetuned/{task}.safetensors",
+        code=code("vectors"),
+    output:
+        "<store>/task_vectors/{task}.safetensors",
+    log:
+        "<store>/logs/vector/{task}.log",
+    benchmark:
+        "<store>/benchmarks/vector/{task}.tsv"
+    conda:
+        "../../envs/merge.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Task vector of {wildcards.task}"
+    shell:
+        "python -m tally vector --base {input.base} --finetuned {input.finetuned} --output {output} 2> {log}"

@@ -1,0 +1,45 @@
+"""`tally VERB ...`: one verb per rule of the workflow, and the verbs for people who hold checkpoints.
+
+Verbs import what they need when they run: `tally --help` imports neither numpy nor torch.
+"""
+
+import argparse
+import os
+import signal
+import sys
+
+from tally import progress
+from tally.cli import merging, reporting, tasks
+from tally.errors import TallyError
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="tally", description="Merge and compress fine-tuned models with TALL masks.")
+    top.add_argument("--quiet", action="store_true", help="no progress bars")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for group in (tasks, merging, reporting):
+        group.register(verbs)
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. 0 if it worked; 2 with one line on stderr if the input or the machine is at fault."""
+    args = parser().parse_args(argv)
+    progress.quiet = args.quiet
+    threads = getattr(args, "threads", None)
+    if threads is not None:  # before numpy and torch are imported: they read it once
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    try:
+        args.run(args)
+    except TallyError as error:
+        print(f"tally: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"tally: {error.filename or 'input or output'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    if progress.seconds and not args.quiet:
+        spent = ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in progress.seconds.items())
+        print(f"seconds: {spent}", file=sys.stderr)
+    return 0

@@ -1,0 +1,254 @@
+"""Verbs of a suite: merge-vectors, mask, vote, consensus, evaluate, magnitude, bundle."""
+
+import argparse
+import json
+from pathlib import Path
+
+from tally.cli import options
+
+
+def register(verbs) -> None:
+    p = options.verb(verbs, merge_vectors, "merge-vectors")
+    p.add_argument("--method", required=True)
+    options.many(p, "vectors")
+    options.share(p, 0.2)
+    options.threads(p)
+    options.files(p, "output")
+
+    p = options.verb(verbs, mask, "mask")
+    _suite(p)
+    options.files(p, "merged", "search", "counts", "output")
+    options.many(p, "vectors")
+    p.add_argument("--lambdas", type=float, nargs="+", required=True, help="grid of lambda")
+    p.add_argument("--strict", action="store_true", help="> instead of >= (the authors' code)")
+
+    p = options.verb(verbs, vote, "vote")
+    p.add_argument("--method", required=True)
+    options.files(p, "masks", "search", "profile", "output")
+    options.many(p, "vectors")
+    p.add_argument("--strict", action="store_true", help="> instead of >= (the authors' code)")
+    p.add_argument("--seed", type=int, default=0)
+    options.share(p, 0.2)
+    options.threads(p)
+
+    p = options.verb(verbs, consensus, "consensus")
+    p.add_argument("--method", required=True)
+    p.add_argument("--k", type=int, required=True, help="votes a weight needs")
+    p.add_argument("--seed", type=int, default=0)
+    options.files(p, "votes", "merged", "output")
+
+    p = options.verb(verbs, evaluate, "evaluate")
+    _suite(p)
+    p.add_argument("--k", type=int)
+    options.files(p, "vector", "output")
+    options.many(p, "finetuned")
+    p.add_argument("--alphas", type=float, nargs="+", required=True, help="grid of alpha; one value is taken as it is")
+
+    p = options.verb(verbs, magnitude, "magnitude")
+    _suite(p)
+    options.files(p, "merged", "search", "output")
+    options.many(p, "vectors")
+    options.share(p, 0.1)
+
+
+def _suite(parser: options.Parser) -> None:
+    parser.add_argument("--suite", required=True)
+    parser.add_argument("--method", required=True)
+    options.files(parser, "model", "base")
+    options.many(parser, "heads", "data")
+    options.arithmetic(parser)
+
+
+def _examination(args: argparse.Namespace):
+    """What evaluation needs: examiner, bench, and the base's domain weights."""
+    import torch
+    from tally.checkpoints import open_checkpoint
+    from tally.evaluate import Bench, Examiner, precision
+    from tally.models.base import DOMAIN, read_model
+
+    torch.set_num_threads(args.threads)
+    examiner = Examiner(read_model(args.model.parent).clip, precision(args.precision))
+    bench = Bench.load(options.by_task(args.heads), options.by_task(args.data))
+    base = open_checkpoint(args.base)
+    return examiner, bench, {name: base.float32(name) for name in base.names if name.startswith(DOMAIN)}
+
+
+def _candidate(args: argparse.Namespace, alpha: float | None, search: list, test: dict, k: int | None = None) -> dict:
+    model = args.base.parent.name
+    return {
+        "model": model,
+        "suite": args.suite,
+        "method": args.method,
+        "k": k,
+        "alpha": alpha,
+        "search": search,
+        "test": test,
+    }
+
+
+def _lambdas(search: Path) -> dict[str, float]:
+    return {task: row["lambda"] for task, row in json.loads(search.read_text())["tasks"].items()}
+
+
+def merge_vectors(args: argparse.Namespace) -> None:
+    """Merge the task vectors of a suite into one vector."""
+    from tally.checkpoints import create, sha256
+    from tally.merging import merge
+    from tally.vectors import open_vectors
+
+    paths = options.by_task(args.vectors)
+    vectors = open_vectors(paths)
+    metadata = {"method": args.method, "vectors_sha256": {task: sha256(path) for task, path in sorted(paths.items())}}
+    frozen = options.frozen(args, vectors.size)
+    if args.method.startswith("ties"):
+        metadata |= {"keep": args.keep, "frozen": frozen}
+    with create(args.output, vectors.layout("F32"), "merged", metadata) as out:
+        merge(vectors, args.method, keep=args.keep, frozen=frozen, threads=args.threads, out={"vector": out.flat()})
+
+
+def mask(args: argparse.Namespace) -> None:
+    """Build the TALL masks of a suite, lambda chosen per task on its validation data, and test the restored models."""
+    import numpy as np
+    from tally.checkpoints import create, open_checkpoint, sha256, write_json
+    from tally.evaluate import examine
+    from tally.masks import at, count, pack, tall
+    from tally.progress import bar, timed
+    from tally.selection import choose_lambda
+    from tally.vectors import open_vectors
+
+    examiner, bench, base = _examination(args)
+    vectors = open_vectors(options.by_task(args.vectors))
+    tau = vectors.join(open_checkpoint(args.merged))
+    lambdas = sorted(args.lambdas)
+    levels = tall(vectors, tau, lambdas, strict=args.strict, threads=args.threads)
+
+    def restored(bits):
+        """theta_0 + m_t o tau_mtl, the weights the examiner computes with."""
+        part = vectors.split(np.where(bits, tau, np.float32(0)))
+        return examiner.cast({name: base[name] + part[name] for name in part})
+
+    found, masks = {}, {}
+    for row, task in zip(levels, bar(vectors.tasks, "lambda", unit="task")):
+        search = []
+        for value in lambdas:
+            bits = at(row, lambdas, value)
+            with timed("evaluation"):
+                hits = examiner.hits(restored(bits), bench.heads[task], bench.val[task])
+            search.append(
+                {"lambda": value, "density": float(bits.mean()), "correct": int(hits.sum()), "total": len(hits)}
+            )
+        chosen = choose_lambda(search)
+        masks[task] = pack(at(row, lambdas, chosen["lambda"]))
+        found[task] = {"lambda": chosen["lambda"], "density": count(masks[task]) / vectors.size, "search": search}
+
+    rows = dict(zip(vectors.tasks, levels))
+    with timed("evaluation"):
+        test = examine(examiner, bench, lambda task: restored(at(rows[task], lambdas, found[task]["lambda"])))
+    metadata = {
+        "suite": args.suite, "method": args.method, "strict": args.strict, "merged_sha256": sha256(args.merged),
+        "lambdas": {task: row["lambda"] for task, row in found.items()},
+    }  # fmt: skip
+    with create(args.output, {task: ("U8", packed.shape) for task, packed in masks.items()}, "masks", metadata) as out:
+        for task, packed in masks.items():
+            out[task][:] = packed
+    write_json(args.search, {"method": args.method, "tasks": found})
+    args.method = f"tall-{args.method}"
+    write_json(args.counts, _candidate(args, 1.0, [], test))
+
+
+def vote(args: argparse.Namespace) -> None:
+    """Count in how many masks each weight is, and how many it would be in by chance."""
+    from tally.checkpoints import create, open_checkpoint, sha256, write_json
+    from tally.vectors import open_vectors
+    from tally.votes import chance_profile, profile, votes
+
+    vectors = open_vectors(options.by_task(args.vectors))
+    masks = open_checkpoint(args.masks)
+    counted = votes({task: masks[task] for task in vectors.tasks}, vectors.size)
+    with create(
+        args.output, vectors.layout("U8"), "votes", {"method": args.method, "masks_sha256": sha256(args.masks)}
+    ) as out:
+        out.flat()[:] = counted
+    chance = chance_profile(
+        vectors, _lambdas(args.search), method=args.method, seed=args.seed, keep=args.keep,
+        frozen=options.frozen(args, vectors.size),
+        strict=args.strict, threads=args.threads,
+    )  # fmt: skip
+    tasks = len(vectors.tasks)
+    write_json(
+        args.profile, {"method": args.method, "tasks": tasks, "profile": profile(counted, tasks), "chance": chance}
+    )
+
+
+def consensus(args: argparse.Namespace) -> None:
+    """Keep the weights of a merged vector that at least k masks want."""
+    from tally import merging
+    from tally.checkpoints import create, open_checkpoint, sha256
+    from tally.vectors import open_vectors
+
+    merged = open_vectors({"merged": args.merged})
+    counted, tau = merged.join(open_checkpoint(args.votes)), merged.task("merged")
+    tasks = int(json.loads(args.votes.with_suffix(".json").read_text())["tasks"])
+    metadata = {
+        "method": args.method,
+        "k": args.k,
+        "votes_sha256": sha256(args.votes),
+        "merged_sha256": sha256(args.merged),
+    }
+    with create(args.output, merged.layout("F32"), "consensus", metadata) as out:
+        if args.method == "random-consensus":
+            out.flat()[:] = merging.random_consensus(
+                tau, counted, args.k, tasks=tasks, shapes=merged.shapes, seed=args.seed
+            )
+        else:
+            merging.consensus(tau, counted, args.k, tasks=tasks, out=out.flat())
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Take one merged vector through all tasks of a suite: alpha on validation data, then the test data once."""
+    from tally.checkpoints import open_checkpoint, write_json
+    from tally.evaluate import evaluate as run
+    from tally.progress import timed
+
+    examiner, bench, base = _examination(args)
+    accuracy = {path.stem: json.loads(path.read_text())["val"] for path in args.finetuned}
+    reference = {task: val["correct"] / val["total"] for task, val in accuracy.items()}
+    vector = open_checkpoint(args.vector)
+    with timed("evaluation"):
+        found = run(
+            examiner, bench, base, {name: vector.float32(name) for name in vector.names}, args.alphas, reference
+        )
+    write_json(args.output, _candidate(args, **found, k=args.k))
+
+
+def magnitude(args: argparse.Namespace) -> None:
+    """Test the paper's magnitude baselines: the largest weights of each task vector, out of the sum or by themselves."""
+    import numpy as np
+    from tally.checkpoints import open_checkpoint, write_json
+    from tally.evaluate import examine
+    from tally.masks import unpack
+    from tally.merging import magnitude as largest
+    from tally.progress import timed
+    from tally.vectors import open_vectors
+
+    examiner, bench, base = _examination(args)
+    vectors = open_vectors(options.by_task(args.vectors))
+    if args.method == "magnitude-masking-matched":
+        found = json.loads(args.search.read_text())["tasks"]
+        size = {"count": {task: round(row["density"] * vectors.size) for task, row in found.items()}}
+    else:
+        size = {
+            "keep": 1 / len(vectors.tasks) if args.method == "magnitude-pruning" else args.keep,
+            "frozen": options.frozen(args, vectors.size),
+        }
+    masks = dict(zip(vectors.tasks, largest(vectors, **size, threads=args.threads)))
+    merged = vectors.join(open_checkpoint(args.merged))
+
+    def model(task: str):
+        tau = vectors.task(task) if args.method == "magnitude-pruning" else merged
+        part = vectors.split(np.where(unpack(masks[task], vectors.size), tau, np.float32(0)))
+        return examiner.cast({name: base[name] + part[name] for name in part})
+
+    with timed("evaluation"):
+        test = examine(examiner, bench, model)
+    write_json(args.output, _candidate(args, 1.0, [], test))

@@ -1,0 +1,64 @@
+"""Flags that several verbs share."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+Parser = argparse.ArgumentParser
+
+
+def verb(verbs: "argparse._SubParsersAction[Parser]", run: Callable[[argparse.Namespace], None], name: str) -> Parser:
+    """A parser for one verb; its help is the first line of the function's docstring."""
+    about = (run.__doc__ or "").strip()
+    parser = verbs.add_parser(name, help=about.splitlines()[0].rstrip("."), description=about)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def files(parser: Parser, *names: str) -> None:
+    """Required flags that take one path each."""
+    for name in names:
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FILE")
+
+
+def many(parser: Parser, *names: str) -> None:
+    """Required flags that take a path per task; the file's stem is the task's name."""
+    for name in names:
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, metavar="FILE")
+
+
+def arithmetic(parser: Parser) -> None:
+    parser.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"), default="auto", help="arithmetic of the forward pass"
+    )
+    threads(parser)
+
+
+def threads(parser: Parser) -> None:
+    parser.add_argument("--threads", type=int, default=1, help="threads of the arithmetic")
+
+
+def share(parser: Parser, default: float) -> None:
+    parser.add_argument("--keep", type=float, default=default, help="share of each task vector that is kept")
+    parser.add_argument(
+        "--frozen-of",
+        type=Path,
+        metavar="FILE",
+        help="count this model's frozen weights in the share too (authors' code)",
+    )
+
+
+def frozen(args: argparse.Namespace, domain_weights: int) -> int:
+    """How many weights of --frozen-of are outside the domain."""
+    if args.frozen_of is None:
+        return 0
+    from math import prod
+
+    from tally.checkpoints import open_checkpoint
+
+    model = open_checkpoint(args.frozen_of)
+    return sum(prod(model.shape(name)) for name in model.names) - domain_weights
+
+
+def by_task(paths: list[Path]) -> dict[str, Path]:
+    return {path.stem: path for path in paths}

@@ -1,0 +1,84 @@
+"""Verbs that read counts: table, figure, suites, summary."""
+
+import argparse
+from pathlib import Path
+
+from tally.cli import options
+
+
+def register(verbs) -> None:
+    p = options.verb(verbs, table, "table")
+    _suite(p)
+    options.files(p, "base", "vector")
+
+    p = options.verb(verbs, figure, "figure")
+    _suite(p)
+    p.add_argument("--figure", required=True)
+    p.add_argument("--output", type=Path, required=True, metavar="STEM", help="path without its ending")
+
+    p = options.verb(verbs, suites, "suites")
+    p.add_argument(
+        "--tables", type=Path, nargs="+", required=True, metavar="CSV", help="main tables, <suite>/tables/main.csv"
+    )
+    p.add_argument("--table", type=Path, required=True, metavar="STEM", help="path without its ending")
+    p.add_argument("--figure", type=Path, required=True, metavar="STEM", help="path without its ending")
+    p.add_argument("--tasks", type=int, nargs="+", required=True, help="number of tasks of each suite")
+
+    p = options.verb(verbs, summary, "summary")
+    p.add_argument("store", type=Path, help="results/<model>")
+    p.add_argument("--cores", type=int, required=True, help="cores the run had")
+    p.add_argument("--suites", nargs="+", required=True)
+
+
+def _suite(parser: options.Parser) -> None:
+    parser.add_argument("--folder", type=Path, required=True, help="results/<model>/<suite>")
+    parser.add_argument("--tasks", nargs="+", required=True, help="in the order to show them")
+    parser.add_argument("--candidates", nargs="+", required=True)
+
+
+def table(args: argparse.Namespace) -> None:
+    """Write a suite's tables as CSV, Markdown and LaTeX."""
+    from math import prod
+
+    from tally.checkpoints import open_checkpoint
+    from tally.records import load_suite
+    from tally.typeset import write_tables
+
+    def weights(path: Path) -> int:
+        file = open_checkpoint(path)
+        return sum(prod(file.shape(name)) for name in file.names)
+
+    domain = weights(args.vector)
+    counts = {"domain_weights": domain, "frozen_weights": weights(args.base) - domain}
+    write_tables(load_suite(args.folder, args.tasks, args.candidates), counts, args.folder / "tables")
+
+
+def figure(args: argparse.Namespace) -> None:
+    """Draw one figure of a suite as PDF and PNG."""
+    from tally.figures import draw, save
+    from tally.records import load_suite
+
+    save(draw(args.figure, load_suite(args.folder, args.tasks, args.candidates)), args.output)
+
+
+def suites(args: argparse.Namespace) -> None:
+    """Put the suites side by side: one table, one figure."""
+    from tally.figures import save
+    from tally.figures import tasks as draw_tasks
+    from tally.tables import best_rows, read_main
+    from tally.typeset import write_suites_table
+
+    mains = {path.parent.parent.name: read_main(path) for path in args.tables}
+    write_suites_table(mains, args.table)
+    save(draw_tasks([(count, best_rows(main)) for count, main in zip(args.tasks, mains.values())]), args.figure)
+
+
+def summary(args: argparse.Namespace) -> None:
+    """Print a run's main tables, where its figures are, and where its time went."""
+    from tally.summary import stages, text
+
+    for suite in args.suites:
+        print(f"\n{suite}\n")
+        print((args.store / suite / "tables" / "main.md").read_text())
+    print(text(stages(args.store), args.cores))
+    print(f"Tables: {args.store}/*/tables   Figures: {args.store}/*/figures")

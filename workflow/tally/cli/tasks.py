@@ -1,0 +1,199 @@
+"""Verbs of what belongs to one task: base, prepare, head, finetune, vector; and the base model's own making."""
+
+import argparse
+import hashlib
+import json
+
+from tally.cli import options
+
+
+def register(verbs) -> None:
+    p = options.verb(verbs, base, "base")
+    options.files(p, "model", "output")
+
+    p = options.verb(verbs, prepare, "prepare")
+    p.add_argument("--task", required=True)
+    options.files(p, "model", "resources", "output")
+
+    p = options.verb(verbs, head, "head")
+    p.add_argument("--task", required=True)
+    options.files(p, "model", "base", "data", "output", "counts")
+    options.arithmetic(p)
+
+    p = options.verb(verbs, finetune, "finetune")
+    p.add_argument("--task", required=True)
+    options.files(p, "model", "base", "data", "head", "output", "counts")
+    p.add_argument("--steps", type=int, required=True, help="optimizer steps")
+    p.add_argument("--batch", type=int, default=128, help="images per step")
+    p.add_argument("--lr", type=float, required=True, help="peak learning rate")
+    p.add_argument("--warmup", type=int, default=0, help="steps of linear warm-up")
+    p.add_argument("--weight-decay", type=float, default=0.1)
+    p.add_argument("--clip-norm", type=float, default=1.0, help="largest norm of a gradient")
+    p.add_argument("--seed", type=int, default=0)
+    options.arithmetic(p)
+
+    p = options.verb(verbs, vector, "vector")
+    options.files(p, "base", "finetuned", "output")
+
+    p = options.verb(verbs, corpus, "corpus")
+    p.add_argument("--pictures", type=int, required=True)
+    p.add_argument("--resolution", type=int, required=True)
+    p.add_argument("--seed", type=int, required=True)
+    options.files(p, "output")
+
+    p = options.verb(verbs, pretrain, "pretrain")
+    p.add_argument("--steps", type=int, required=True)
+    p.add_argument("--batch", type=int, required=True)
+    p.add_argument("--seed", type=int, required=True)
+    options.files(p, "model", "output", "words")
+    options.many(p, "corpus")
+    options.threads(p)
+
+
+def base(args: argparse.Namespace) -> None:
+    """Write the base model's weights in float32."""
+    from tally.checkpoints import open_checkpoint, save, sha256
+
+    source = open_checkpoint(args.model)
+    save(
+        args.output,
+        {name: source.float32(name) for name in source.names},
+        "base",
+        {"source_sha256": sha256(args.model)},
+    )
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Decode, resize and split the images of a task, once."""
+    from tally.checkpoints import save
+    from tally.data.prepare import prepare as prepare_task
+    from tally.data.tasks import task
+
+    config = json.loads(args.model.read_text())
+    row = task(args.task)
+    arrays = prepare_task(row, config["model_cfg"]["vision_cfg"]["image_size"], resources=args.resources)
+    save(args.output, arrays, "data", {"task": row.name, "classes": list(row.classes)})
+
+
+def head(args: argparse.Namespace) -> None:
+    """Build the zero-shot classifier of a task and count what the base gets right with it."""
+    from tally.checkpoints import open_checkpoint, save
+    from tally.data.tasks import task
+    from tally.evaluate import Examiner, precision, tensors
+    from tally.models.base import read_model, zero_shot_head
+
+    model, row = read_model(args.model.parent), task(args.task)
+    weights = tensors(open_checkpoint(args.base))
+    classifier = zero_shot_head(weights, model, row.classes, row.templates)
+    save(args.output, {"head": classifier.numpy()}, "head", {"task": row.name, "classes": list(row.classes)})
+    examiner = Examiner(model.clip, precision(args.precision))
+    _write_counts(args, examiner, weights, classifier)
+
+
+def finetune(args: argparse.Namespace) -> None:
+    """Fine-tune the base on one task and count what the result gets right."""
+    import torch
+    from tally.checkpoints import open_checkpoint, save, sha256
+    from tally.evaluate import Examiner, load_split, precision, tensors
+    from tally.finetune import finetune as train
+    from tally.models.base import DOMAIN, read_model
+    from tally.progress import bar, timed
+
+    torch.set_num_threads(args.threads)
+    model = read_model(args.model.parent)
+    recipe = {key: getattr(args, key) for key in ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm")}
+    # two tasks of one seed see different orders; the name decides, so that a suite's order does not
+    order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])
+    weights = tensors(open_checkpoint(args.base), DOMAIN)
+    classifier = tensors(open_checkpoint(args.head))["head"]
+    dtype = precision(args.precision)
+    steps = iter(bar(range(args.steps), f"fine-tune {args.task}", unit="step"))
+    with timed("training"):
+        weights = train(
+            weights, model.clip, classifier, load_split(args.data, "train"),
+            **recipe, seed=order, dtype=dtype, report=lambda step, loss: next(steps),
+        )  # fmt: skip
+    metadata = {
+        "task": args.task,
+        "seed": args.seed,
+        "recipe": recipe,
+        "precision": str(dtype),
+        "base_sha256": sha256(args.base),
+    }
+    save(args.output, {name: w.numpy() for name, w in weights.items()}, "finetuned", metadata)
+    _write_counts(args, Examiner(model.clip, dtype), weights, classifier)
+
+
+def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> None:
+    import torch
+    from tally.checkpoints import write_json
+    from tally.evaluate import load_split, record
+    from tally.models.base import DOMAIN
+    from tally.progress import timed
+
+    torch.set_num_threads(args.threads)
+    half = examiner.cast({name: w for name, w in weights.items() if name.startswith(DOMAIN)})
+    with timed("evaluation"):
+        splits = {s: record(examiner.hits(half, classifier, load_split(args.data, s))) for s in ("val", "test")}
+    write_json(args.counts, {"task": args.task, **splits})
+
+
+def vector(args: argparse.Namespace) -> None:
+    """Subtract the base from a fine-tuned model: the task vector."""
+    from tally.checkpoints import create, open_checkpoint, sha256
+    from tally.vectors import difference
+
+    finetuned = open_checkpoint(args.finetuned)
+    tau = difference(args.base, {"task": finetuned}, domain=finetuned.names)
+    metadata = {"finetuned_sha256": sha256(args.finetuned), "base_sha256": sha256(args.base)}
+    with create(args.output, tau.layout("F32"), "task_vector", metadata) as out:
+        out.flat()[:] = tau.task("task")
+
+
+def corpus(args: argparse.Namespace) -> None:
+    """Draw a shard of the pre-training corpus."""
+    from tally.checkpoints import save
+    from tally.data.corpus import corpus as draw
+
+    images, captions = draw(args.pictures, args.resolution, args.seed)
+    save(args.output, {"images": images}, "corpus", {"captions": captions})
+
+
+def pretrain(args: argparse.Namespace) -> None:
+    """Train the embedded base model on the corpus."""
+    import numpy as np
+    import torch
+    from tally.checkpoints import open_checkpoint, save, write_json
+    from tally.models.clip import Clip
+    from tally.models.words import Words
+    from tally.pretrain import initial_weights
+    from tally.pretrain import pretrain as train
+    from tally.progress import bar, timed
+
+    torch.set_num_threads(args.threads)
+    config = json.loads(args.model.read_text())
+    shards = [open_checkpoint(path) for path in args.corpus]
+    images = torch.from_numpy(np.concatenate([shard["images"] for shard in shards]))
+    captions = [caption for shard in shards for caption in json.loads(shard.metadata["captions"])]
+    words = Words.learn(captions, config["model_cfg"]["text_cfg"]["vocab_size"])
+    recipe = {
+        "steps": args.steps,
+        "batch": args.batch,
+        "lr": 1e-3,
+        "warmup": 200,
+        "weight_decay": 0.1,
+        "seed": args.seed,
+    }
+    steps = iter(bar(range(args.steps), "pre-train", unit="step"))
+    with timed("training"):
+        weights = train(
+            initial_weights(args.model, args.seed), Clip.from_config(config), words, images, captions,
+            **recipe, report=lambda step, loss: next(steps),
+        )  # fmt: skip
+    write_json(args.words, words.words)
+    save(
+        args.output,
+        {name: w.half().numpy() for name, w in weights.items()},
+        "base",
+        {"recipe": recipe, "pictures": len(captions)},
+    )

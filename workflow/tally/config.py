@@ -1,0 +1,28 @@
+"""What the schema of the config cannot say: that the tasks exist, and that every k makes sense."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tally.data.tasks import task
+from tally.errors import TallyError
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise TallyError, one line, for an unknown task or an impossible k."""
+    for name, members in config["suites"].items():
+        for member in members:
+            try:
+                task(member)
+            except TallyError as error:
+                raise TallyError(f"config, suite {name}: {error}") from None
+        ks = config["merging"]["ks"]
+        too_large = [k for k in ks if k > len(members) + 1] if ks != "all" else []
+        if too_large:
+            raise TallyError(
+                f"config, merging.ks: k = {too_large[0]} is out of range for suite {name} with {len(members)} tasks; use 0 to {len(members) + 1}"
+            )
+    for name in config["tasks"]:
+        if not any(name in members for members in config["suites"].values()):
+            raise TallyError(
+                f"config, tasks: {name} has a recipe but is in no suite; add it to one or remove the recipe"
+            )

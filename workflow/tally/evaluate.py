@@ -1,0 +1,120 @@
+"""Count what a model gets right. Counts, never percentages: tables compute those, with their intervals."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tally.checkpoints import Checkpoint, open_checkpoint
+from tally.models.clip import Clip, Weights, encode_image
+from tally.selection import choose_alpha
+from torch import Tensor
+
+
+class Split(NamedTuple):
+    """One split of a task: images uint8 (N, 3, R, R), labels int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def load_split(data: Path, split: str) -> Split:
+    """One split of a prepared task file."""
+    file = open_checkpoint(data)
+    return Split(*(torch.from_numpy(np.array(file[f"{split}.{part}"])) for part in ("images", "labels")))
+
+
+def tensors(file: Checkpoint, prefix: str = "") -> Weights:
+    """The weights of a checkpoint whose names start with `prefix`, float32."""
+    return {name: torch.from_numpy(np.array(file.float32(name))) for name in file.names if name.startswith(prefix)}
+
+
+class Examiner(NamedTuple):
+    """What it takes to examine weights: the architecture, the arithmetic's dtype, the batch."""
+
+    clip: Clip
+    dtype: torch.dtype = torch.float32
+    batch: int = 256
+
+    def cast(self, weights: Mapping[str, Any]) -> Weights:
+        """Weights as tensors of the arithmetic's dtype."""
+        return {name: torch.as_tensor(w).to(self.dtype) for name, w in weights.items()}
+
+    def hits(self, weights: Weights, head: Tensor, split: Split) -> np.ndarray:
+        """Which examples are classified correctly: bool (N,). `weights` as `cast` gives them, `head` float32 (C, E)."""
+        correct = []
+        with torch.inference_mode():
+            for images, labels in zip(split.images.split(self.batch), split.labels.split(self.batch)):
+                logits = encode_image(weights, self.clip, images) @ head.T
+                correct.append(logits.argmax(dim=1) == labels)
+        return torch.cat(correct).numpy() if correct else np.zeros(0, dtype=bool)
+
+
+class Bench(NamedTuple):
+    """The tasks of a suite as they are examined: frozen heads, validation and test data."""
+
+    heads: dict[str, Tensor]
+    val: dict[str, Split]
+    test: dict[str, Split]
+
+    @classmethod
+    def load(cls, heads: Mapping[str, Path], data: Mapping[str, Path]) -> "Bench":
+        return cls(
+            heads={task: tensors(open_checkpoint(path))["head"] for task, path in heads.items()},
+            val={task: load_split(path, "val") for task, path in data.items()},
+            test={task: load_split(path, "test") for task, path in data.items()},
+        )
+
+
+def evaluate(
+    examiner: Examiner, bench: Bench, base: Mapping[str, np.ndarray], vector: Mapping[str, np.ndarray],
+    alphas: Sequence[float], reference: Mapping[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    """One candidate, theta_0 + alpha * vector, through all tasks: alpha on validation data, then the test data once.
+
+    `reference`: fine-tuned validation accuracy per task. Returns alpha, the search that led to it, and the test record.
+    """
+    at: dict[float, Weights] = {}
+
+    def model(alpha: float) -> Weights:
+        if alpha not in at:  # one model at a time: the search stays with the one at hand
+            at.clear()
+            at[alpha] = examiner.cast(scaled(base, vector, alpha))
+        return at[alpha]
+
+    def count(alpha: float, task: str, start: int, stop: int) -> int:
+        part = Split(*(tensor[start:stop] for tensor in bench.val[task]))
+        return int(examiner.hits(model(alpha), bench.heads[task], part).sum())
+
+    if len(alphas) == 1:
+        alpha, search = alphas[0], []
+    else:
+        totals = {task: len(split.labels) for task, split in bench.val.items()}
+        alpha, search = choose_alpha(alphas, totals, reference, count)
+    return {"alpha": alpha, "search": search, "test": examine(examiner, bench, lambda task: model(alpha))}
+
+
+def examine(examiner: Examiner, bench: Bench, model: Callable[[str], Weights]) -> dict[str, Any]:
+    """Test record per task; `model(task)` gives the weights, as `Examiner.cast` makes them, to examine on it."""
+    return {task: record(examiner.hits(model(task), bench.heads[task], split)) for task, split in bench.test.items()}
+
+
+def scaled(base: Mapping[str, np.ndarray], vector: Mapping[str, np.ndarray], alpha: float) -> dict[str, np.ndarray]:
+    """theta_0 + alpha * tau over the vector's weights, float32."""
+    return {name: base[name] + np.float32(alpha) * tau for name, tau in vector.items()}
+
+
+def record(hits: np.ndarray) -> dict[str, Any]:
+    """bool (N,) as JSON: how many are correct, of how many, and which (packed bits, so that tables can resample)."""
+    packed = base64.b64encode(np.packbits(hits).tobytes()).decode()
+    return {"correct": int(hits.sum()), "total": len(hits), "hits": packed}
+
+
+def precision(name: str) -> torch.dtype:
+    """The dtype of the arithmetic: 'fp32', 'bf16', or 'auto', bfloat16 where the processor multiplies it faster."""
+    if name == "auto":
+        fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        name = "bf16" if fast else "fp32"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
