@@ -1,0 +1,75 @@
+import subprocess
+import sys
+import time
+
+import pytest
+from tally import cli
+from tally.errors import TallyError
+from workflow_runner import ROOT
+
+
+def tally(*args):
+    return subprocess.run([sys.executable, "-m", "tally", *args], cwd=ROOT / "workflow", text=True, capture_output=True)
+
+
+def test_help_lists_the_verbs_and_imports_nothing_heavy():
+    code = "import sys; from tally import cli; cli.parser(); print({'torch', 'numpy', 'pandas'} & sys.modules.keys())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "workflow", text=True, capture_output=True, check=True
+    )
+    assert run.stdout.strip() == "set()"
+    page = tally("--help").stdout
+    for verb in (
+        "prepare",
+        "finetune",
+        "merge-vectors",
+        "mask",
+        "vote",
+        "consensus",
+        "evaluate",
+        "table",
+        "compress",
+        "restore",
+    ):
+        assert f"\n    {verb}" in page
+
+
+@pytest.mark.parametrize(
+    "error", [TallyError("x.pt: is a pickle; convert it"), OSError(28, "No space left on device", "out")]
+)
+def test_errors_are_one_line_and_exit_code_2(monkeypatch, capsys, error):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(cli.tasks, "vector", fail)
+    assert cli.main(["vector", "--base", "a", "--finetuned", "b", "--output", "c"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("tally: ")
+    assert message.count("\n") == 1
+
+
+def test_unknown_task_names_the_known_ones(tmp_path):
+    run = tally(
+        "prepare",
+        "--task",
+        "mnits",
+        "--model",
+        str(ROOT / "resources/mini-clip/open_clip_config.json"),
+        "--resources",
+        "resources",
+        "--output",
+        str(tmp_path / "x"),
+    )
+    assert run.returncode == 2
+    assert "mnits" in run.stderr
+    assert "mnist" in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_progress_of_short_work_is_silent():
+    from tally.progress import bar, seconds, timed
+
+    with timed("training"):
+        assert list(bar(range(3), "x")) == [0, 1, 2]
+        time.sleep(0.01)
+    assert seconds.pop("training") >= 0.01

@@ -1,0 +1,34 @@
+import os
+
+from tally.summary import stages, text
+
+
+def write(store, part, seconds, end, log="", rss="100.0"):
+    path = store / "benchmarks" / f"{part}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0\t{rss}\n")
+    os.utime(path, (end, end))
+    path = store / "logs" / f"{part}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(log)
+
+
+def test_stages_sum_jobs_and_find_their_work(tmp_path):
+    write(tmp_path, "base", 2.0, 1002.0, rss="-")
+    write(tmp_path, "finetune/a", 10.0, 1012.0, "tqdm\nseconds: training 6.00, evaluation 1.50\n")
+    write(tmp_path, "finetune/b", 8.0, 1010.0, "seconds: training 5.00\n", rss="300.5")
+    rows = stages(tmp_path)
+    assert (rows["finetune"].jobs, rows["finetune"].seconds, rows["finetune"].work) == (2, 18.0, 12.5)
+    assert rows["finetune"].memory == 300.5
+    assert rows["base"].work == 0
+    report = text(rows, cores=2)
+    assert report.splitlines()[1].startswith("base")
+    # 12 s of wall time on 2 cores hold 24 core-seconds, 12.5 of them work
+    assert report.endswith(
+        "12 s from the first job to the last on 2 cores; training and evaluation 12 core-seconds, everything else 48% of the cores' time"
+    )
+
+
+def test_a_log_cut_short_counts_nothing(tmp_path):
+    write(tmp_path, "evaluate/s/ties", 3.0, 1003.0, "Traceback\n")
+    assert stages(tmp_path)["evaluate"].work == 0

@@ -1,0 +1,40 @@
+"""Run Snakemake on this repository as a user would, and read what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
+
+
+def snakemake(*args: str | Path, config: Path | None = MICRO) -> subprocess.CompletedProcess[str]:
+    """`snakemake ARGS` from the top folder; stdout and stderr are in `.stdout`."""
+    command = [sys.executable, "-m", "snakemake", *map(str, args)]
+    if config is not None:
+        command += ["--configfile", str(config)]
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={"PATH": path, "HOME": str(Path.home())},
+    )
+
+
+def planned(output: str) -> dict[str, int]:
+    """The job counts of a dry run, without `all` and `total`."""
+    if "Nothing to be done" in output:
+        return {}
+    table = output.split("Job stats:", 1)[1].split("total", 1)[0]
+    counts = {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+    counts.pop("all", None)
+    return counts
+
+
+def messages(output: str) -> list[str]:
+    """The messages of a dry run's jobs."""
+    return sorted(set(re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)))
