@@ -9,7 +9,7 @@ import signal
 import sys
 
 from tally import progress
-from tally.cli import merging, reporting, tasks
+from tally.cli import bundles, merging, reporting, tasks
 from tally.errors import TallyError
 
 
@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="tally", description="Merge and compress fine-tuned models with TALL masks.")
     top.add_argument("--quiet", action="store_true", help="no progress bars")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for group in (tasks, merging, reporting):
+    for group in (tasks, merging, reporting, bundles):
         group.register(verbs)
     return top
 
