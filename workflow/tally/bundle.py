@@ -6,29 +6,48 @@ theta_t = theta_0 + m_t o tau_mtl over the domain, theta_0 elsewhere. The file i
     mask/<task>  uint8 (ceil(P / 8),)    m_t in numpy.packbits order
     base/<name>  as in the base          every weight of the base, if it is embedded
 
-and metadata: kind=bundle, method, tasks, lambdas, strict (which side a tie takes), domain (name -> shape), base_sha256,
-base_bytes, frozen_weights, made_from. docs/bundle.md describes each. Nothing here needs torch, except what hands out
-torch tensors.
+and metadata; docs/bundle.md describes all of it. Nothing here needs torch, except what hands out torch tensors.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from math import prod
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from tally.checkpoints import Checkpoint, as_checkpoint, create
+from tally import masks as bits_of
+from tally.checkpoints import FORMAT, Checkpoint, as_checkpoint, create, open_checkpoint
 from tally.errors import TallyError
+from tally.merging import merge, method
+from tally.progress import bar
+from tally.vectors import Vectors, narrow
+from tally.votes import counts, votes
+
+CHUNK = 1 << 20  # weights in hand at once, a multiple of 8; memory depends on it and not on P
+TORCH = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}  # types that numpy lacks
 
 
 def fingerprint(base) -> str:
-    """sha256 of a checkpoint's names, dtypes, shapes and values: the same for one file and for its shards."""
+    """sha256 over a checkpoint's names, dtypes, shapes and values: the same for one file and for its shards."""
     base, digest = as_checkpoint(base, "<base>"), hashlib.sha256()
-    for name in base.names:
+    for name in bar(base.names, "hash the base", unit="tensor"):
         digest.update(json.dumps([name, base.dtypes[name], list(base.shape(name))]).encode())
         digest.update(np.ascontiguousarray(base[name]).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def moved(theta: np.ndarray, dtype: str, delta: np.ndarray) -> np.ndarray:
+    """theta + delta in the stored dtype, the sum in float32; where delta is 0, exactly theta (so -0.0 stays -0.0)."""
+    wide = (theta.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else theta.astype(np.float32)
+    with np.errstate(over="ignore"):  # told below
+        np.add(wide, delta, out=wide, where=delta != 0)
+        out = narrow(wide) if dtype == "BF16" else wide.astype(theta.dtype, copy=False)
+    if not np.isfinite(wide if dtype == "BF16" else out).all():
+        raise TallyError(f"a restored weight is not finite in {dtype}, the base's dtype; convert the base to fp32 first")
+    return out
 
 
 @contextmanager
@@ -56,19 +75,40 @@ def new_bundle(path, base: Checkpoint, shapes: Mapping[str, tuple], lambdas: Map
         yield writer
 
 
+def compress(path, vectors: Vectors, lambdas, *, method: str = "task-arithmetic", strict: bool = False,
+             keep: float = 0.2, embed_base: bool = False, made_from: Mapping | None = None, **walking) -> None:  # fmt: skip
+    """Write the bundle of `vectors.difference(base, finetuned)` in one pass (TIES: three); memory depends on T only.
+
+    lambdas: one number, or task -> number. method: task-arithmetic or ties (the sum of the elected). keep: of TIES.
+    """
+    if isinstance(lambdas, Mapping):
+        unknown = sorted(set(lambdas) - set(vectors.tasks))
+        if unknown:
+            raise TallyError(f"lambda for {unknown[0]!r}, which is no task here; tasks are {', '.join(vectors.tasks)}")
+    else:
+        lambdas = dict.fromkeys(vectors.tasks, lambdas)
+    bits_of.lambda_grid(lambdas, vectors.tasks)  # complain before the file is begun
+    with new_bundle(path, vectors.base, dict(zip(vectors.names, vectors.shapes, strict=True)), lambdas, method=method,
+                    strict=strict, embed_base=embed_base, made_from=made_from or {}) as writer:  # fmt: skip
+        out = {"vector": writer["tau"], "masks": [writer[f"mask/{task}"] for task in vectors.tasks]}
+        merge(vectors, merged_by(method), lambdas=lambdas, strict=strict, keep=keep, out=out, **walking)
+
+
+def merged_by(masks: str) -> str:
+    """The merged vector that TALL masks of a method are made against and restore from."""
+    if masks not in ("task-arithmetic", "ties"):
+        raise TallyError(f"unknown method {masks!r}; a bundle's is task-arithmetic or ties")
+    return method(f"tall-{masks}").merged
+
+
 def pack_bundle(path, base, merged, masks, lambdas: Mapping[str, float], *, method: str, embed_base: bool = True,
                 made_from: Mapping | None = None) -> None:  # fmt: skip
     """Write a bundle of what exists already: tau_mtl (one tensor per domain weight) and packed masks (one per task)."""
-    base, merged, masks = (
-        as_checkpoint(base, "<base>"),
-        as_checkpoint(merged, "<merged>"),
-        as_checkpoint(masks, "<masks>"),
-    )
+    base, merged, masks = (as_checkpoint(source) for source in (base, merged, masks))
+    merged_by(method)
     if masks.names != sorted(lambdas):
         odd = sorted(set(masks.names) ^ set(lambdas))[0]
-        raise TallyError(
-            f"the task {odd!r} has a mask or a lambda but not both; make {masks.label} and its search anew"
-        )
+        raise TallyError(f"the task {odd!r} has a mask or a lambda but not both; make {masks.label} and its search anew")
     shapes = {name: merged.shape(name) for name in merged.names}
     for name, shape in shapes.items():
         if base.shape(name) != shape:
@@ -77,7 +117,7 @@ def pack_bundle(path, base, merged, masks, lambdas: Mapping[str, float], *, meth
             )
     length = -(-sum(prod(shape) for shape in shapes.values()) // 8)
     for task in masks.names:
-        if masks[task].shape != (length,):
+        if masks[task].shape != (length,) or masks.dtypes[task] != "U8":
             raise TallyError(f"the mask of {task!r} in {masks.label} is {masks[task].size} bytes, not {length}")
     strict = masks.metadata.get("strict") == "true"
     with new_bundle(path, base, shapes, lambdas, method=method, strict=strict, embed_base=embed_base,
@@ -89,3 +129,157 @@ def pack_bundle(path, base, merged, masks, lambdas: Mapping[str, float], *, meth
             start += part.size
         for task in masks.names:
             writer[f"mask/{task}"][:] = masks[task]
+
+
+def open_bundle(path, base=None) -> "Bundle":
+    """Open a bundle; nothing but its header is read, and the base's hash if `base` (path or state dict) is given.
+
+    Raises TallyError for what is no bundle, and for a base with another hash.
+
+    >>> bundle = open_bundle("tasks.safetensors", base="base.safetensors")  # doctest: +SKIP
+    >>> model.load_state_dict(bundle["mnist"])  # doctest: +SKIP
+    """
+    file = open_checkpoint(path)
+    if file.metadata.get("kind") != "bundle" or file.metadata.get("tally_format") != FORMAT:
+        kind = file.metadata.get("kind", "other")
+        raise TallyError(f"{path} is no bundle of format {FORMAT} but of kind {kind!r}; `tally compress` makes bundles")
+    return Bundle(file, None if base is None else as_checkpoint(base, "<base>"))
+
+
+class Bundle(Mapping):
+    """Task name -> state dict, whose torch tensors are made when they are asked for. See `open_bundle`."""
+
+    def __init__(self, file: Checkpoint, base: Checkpoint | None = None):
+        self.file, self.metadata = file, {}
+        try:
+            for key in ("tasks", "lambdas", "domain", "strict", "base_bytes", "frozen_weights", "made_from"):
+                self.metadata[key] = json.loads(file.metadata[key])
+            self.metadata |= {key: file.metadata[key] for key in ("method", "base_sha256")}
+            self.tasks = tuple(self.metadata["tasks"])
+            self.shapes = {name: tuple(shape) for name, shape in sorted(self.metadata["domain"].items())}
+            sizes = [prod(shape) for shape in self.shapes.values()]
+            ends = np.cumsum([0, *sizes]).tolist()
+            self.places = dict(zip(self.shapes, pairwise(ends), strict=True))  # name -> where it is in the flat domain
+            self.size = ends[-1]
+            whole = (file["tau"].shape, file.dtypes["tau"]) == ((self.size,), "F32")
+            for mask in (f"mask/{task}" for task in self.tasks):
+                whole &= (file[mask].shape, file.dtypes[mask]) == ((-(-self.size // 8),), "U8")
+        except (KeyError, ValueError, TypeError, AttributeError, TallyError):
+            whole = False
+        if not whole:
+            raise TallyError(f"{file.label} is a damaged bundle: header and tensors disagree; make or fetch it again")
+        inside = {name[len("base/") :] for name in file.names if name.startswith("base/")}
+        self.embedded = bool(inside)
+        if base is not None and fingerprint(base) != self.metadata["base_sha256"]:
+            raise TallyError(f"{base.label} is not the base that {file.label} was made from (its sha256 differs)")
+        if base is None and inside:
+            base = Checkpoint(
+                file.label, {n: file[f"base/{n}"] for n in inside}, {n: file.dtypes[f"base/{n}"] for n in inside}
+            )
+        self._base, self._held = base, WeakKeyDictionary()
+
+    @property
+    def base(self) -> Checkpoint:
+        """theta_0. Raises TallyError if it is neither in the file nor given."""
+        if self._base is None:
+            raise TallyError(f"{self.file.label} does not hold its base; give it: --base, or open_bundle(path, base=...)")
+        return self._base
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, task: str) -> "StateDict":
+        return StateDict(self, self.check(task))
+
+    def __contains__(self, task: object) -> bool:
+        return task in self.tasks
+
+    def check(self, task: str) -> str:
+        """The task itself; raises TallyError (a KeyError to a mapping's users) if it is not in the bundle."""
+        if task not in self.tasks:
+            raise UnknownTask(f"no task {task!r} in {self.file.label}; it has {', '.join(self.tasks)}")
+        return task
+
+    def mask(self, task: str, lo: int, hi: int) -> np.ndarray:
+        """m_t[lo:hi] of the flat domain, bool."""
+        packed = self.file[f"mask/{task}"][lo // 8 : -(-hi // 8)]
+        return np.unpackbits(packed, count=hi - lo + lo % 8)[lo % 8 :].view(bool)
+
+    def weight(self, task: str, name: str, out: np.ndarray | None = None) -> np.ndarray:
+        """One weight of theta_t, in the base's shape and stored dtype (BF16: uint16 bits); into `out` if given."""
+        theta = self.base[name]
+        out = np.empty_like(theta) if out is None else out
+        if name not in self.places:
+            out[...] = theta
+            return out
+        start, stop = self.places[name]
+        flat, source = out.reshape(-1), theta.reshape(-1)
+        for lo in range(start, stop, CHUNK):
+            hi = min(lo + CHUNK, stop)
+            delta = np.where(self.mask(task, lo, hi), self.file["tau"][lo:hi], np.float32(0))
+            flat[lo - start : hi - start] = moved(source[lo - start : hi - start], self.base.dtypes[name], delta)
+        return out
+
+    def restore(self, task: str, path) -> None:
+        """Write theta_t with the base's names, shapes and dtypes as one safetensors file, atomically."""
+        base, facts = self.base, {"task": self.check(task), "lambda": self.metadata["lambdas"][task]}
+        facts |= {key: self.metadata[key] for key in ("method", "base_sha256")}
+        layout = {name: (base.dtypes[name], base.shape(name)) for name in base.names}
+        with create(path, layout, "model", facts) as writer:
+            for name in bar(base.names, f"restore {task}", unit="tensor"):
+                self.weight(task, name, writer[name])
+
+    def profile(self) -> list[float]:
+        """Mask agreement profile: share of weights with n = 0..T votes."""
+        total = np.zeros(len(self.tasks) + 1, np.int64)
+        for lo in bar(range(0, self.size, CHUNK), "count votes", unit="chunk"):
+            hi = min(lo + CHUNK, self.size)
+            rows = [self.file[f"mask/{task}"][lo // 8 : -(-hi // 8)] for task in self.tasks]
+            total += counts(votes(rows, hi - lo), len(self.tasks))
+        return (total / self.size).tolist()
+
+    def switch(self, model, task: str) -> None:
+        """Turn a loaded torch model into task t, in place. The second time, only weights whose mask differs are touched.
+
+        Whatever else changed the model in between is noticed by torch's version counters: then all is written again.
+        Raises TallyError if the model lacks a weight of the domain or has another shape.
+        """
+        from tally.switching import switch
+
+        self._held[model] = switch(self, model, self.check(task), self._held.get(model))
+
+
+class UnknownTask(TallyError, KeyError):
+    """No such task in the bundle."""
+
+    __str__ = TallyError.__str__
+
+
+class StateDict(Mapping):
+    """theta_t: name -> torch tensor in the base's dtype, made anew at each access."""
+
+    def __init__(self, bundle: Bundle, task: str):
+        self.bundle, self.task = bundle, task
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.bundle.base.names)
+
+    def __len__(self) -> int:
+        return len(self.bundle.base.tensors)
+
+    def __getitem__(self, name: str):
+        if name not in self.bundle.base:
+            raise KeyError(name)
+        return as_torch(self.bundle.weight(self.task, name), self.bundle.base.dtypes[name])
+
+
+def as_torch(array: np.ndarray, dtype: str):
+    """A torch tensor on the same memory; dtype: safetensors' name, for the types that numpy lacks."""
+    import torch
+
+    if dtype not in TORCH:
+        return torch.from_numpy(array)
+    return torch.from_numpy(array.view(f"i{array.itemsize}")).view(getattr(torch, TORCH[dtype]))
