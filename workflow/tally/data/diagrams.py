@@ -14,14 +14,14 @@ CHARTS = ("rising", "falling", "peak", "valley", "flat", "wave", "step up", "ste
 
 
 def clock(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
-    """An hour hand and a longer minute hand that shows a full, quarter, half or three-quarter hour; label 0 is one o'clock."""
-    quarter = rng.randrange(4)
+    """A tilted clock, twelve marked by a bar: an hour hand and a longer hand of minutes. Label 0 is one o'clock up to two."""
+    minute = rng.randrange(12)  # in steps of five
     face = draw.shade((240, 236, 225), rng, 15)
     image = draw.blank(size, draw.shade((90, 130, 120), rng, 40))
     pen = ImageDraw.Draw(image)
-    n, tilt = image.width, math.radians(rng.uniform(-9, 9))
-    cx, cy, r = n * rng.uniform(0.46, 0.54), n * rng.uniform(0.46, 0.54), n * rng.uniform(0.38, 0.46)
-    ink = tuple(rng.randint(0, 70) for _ in range(3))
+    n, tilt = image.width, math.radians(rng.uniform(-24, 24))
+    cx, cy, r = n * rng.uniform(0.44, 0.56), n * rng.uniform(0.44, 0.56), n * rng.uniform(0.34, 0.44)
+    ink = tuple(rng.randint(0, 110) for _ in range(3))
     pen.ellipse([cx - r, cy - r, cx + r, cy + r], fill=face, outline=ink, width=max(1, n // 30))
 
     def hand(angle: float, start: float, stop: float, width: float) -> None:
@@ -32,11 +32,10 @@ def clock(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
             width=max(1, round(width * n)),
         )
 
-    for tick in range(12):
-        hand(tick * math.pi / 6, 0.86, 0.98, 0.02 if tick else 0.06)  # twelve has a heavier tick
-    hand((label + 1 + quarter / 4) * math.pi / 6, -0.12, 0.52, 0.075)
-    hand(quarter * math.pi / 2, -0.12, 0.84, 0.03)
-    return image, {"noise": 22.0, "blur": 0.5}
+    hand(0, 0.72, 1.1, 0.08)
+    hand((label + 1 + minute / 12) * math.pi / 6, -0.12, 0.5, 0.07)
+    hand(minute * math.pi / 6, -0.12, 0.82, 0.035)
+    return image, {"noise": 30.0, "blur": 0.6}
 
 
 def face(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
@@ -46,9 +45,10 @@ def face(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     image = draw.blank(size, draw.against(skin, rng, 0.25))
     pen = ImageDraw.Draw(image)
     n = image.width
-    ink = tuple(c // 5 for c in skin)
+    dark = rng.uniform(0.2, 0.7)
+    ink = tuple(round(c * dark) for c in skin)
     width = max(1, round(n * rng.uniform(0.03, 0.055)))
-    cx, cy, r = n * rng.uniform(0.44, 0.56), n * rng.uniform(0.44, 0.56), n * rng.uniform(0.33, 0.45)
+    cx, cy, r = n * rng.uniform(0.4, 0.6), n * rng.uniform(0.4, 0.6), n * rng.uniform(0.26, 0.4)
     pen.ellipse([cx - r, cy - r * rng.uniform(0.9, 1.05), cx + r, cy + r], fill=skin)
     ex, ey, q = r * rng.uniform(0.34, 0.46), r * rng.uniform(0.15, 0.32), r * rng.uniform(0.1, 0.15)
     for side in (-1, 1):
@@ -75,8 +75,8 @@ def face(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
         pen.ellipse([mx - 0.5 * mw, my - 1.1 * mh, mx + 0.5 * mw, my + 1.1 * mh], fill=ink)
     else:
         pen.line([(mx - 0.8 * mw, my), (mx + 0.8 * mw, my)], fill=ink, width=width)
-    image = image.rotate(rng.uniform(-20, 20), Image.Resampling.BILINEAR, fillcolor=image.getpixel((0, 0)))
-    return image, {"noise": 30.0, "blur": 0.9}
+    image = image.rotate(rng.uniform(-35, 35), Image.Resampling.BILINEAR, fillcolor=image.getpixel((0, 0)))
+    return image, {"noise": 34.0, "blur": 0.9}
 
 
 def chart(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
@@ -90,8 +90,8 @@ def chart(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
         "rising": 2 * t - 1, "falling": 1 - 2 * t, "peak": tent, "valley": -tent, "flat": 0 * t,
         "wave": np.sin(2 * math.pi * (rng.uniform(1.7, 2.6) * t + turn)), "step up": step, "step down": -step,
     }[kind]  # fmt: skip
-    rough = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(0.02, 0.2), steps)
-    y = base + line * rng.uniform(0.28, 0.6) + rough
+    rough = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(0.03, 0.26), steps)
+    y = base + line * rng.uniform(0.2, 0.5) + rough
     image = draw.blank(size, draw.shade((238, 240, 244), rng, 12))
     pen = ImageDraw.Draw(image)
     n, cell = image.width, rng.uniform(0.15, 0.25)
@@ -101,6 +101,9 @@ def chart(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
         pen.line([(0, at), (n, at)], fill=(195, 208, 225), width=1)
     ink = tuple(rng.randint(0, 170) for _ in range(3))
     margin = n * rng.uniform(0.06, 0.16)
+    for _ in range(2):  # two other courses, faint
+        ends = [(x, n * rng.uniform(0.1, 0.9)) for x in (margin, n / 2, n - margin)]
+        pen.line(ends, fill=tuple((c + 220) // 2 for c in ink), width=max(1, n // 40))
     points = [(margin + u * (n - 2 * margin), n / 2 - 0.42 * n * float(v)) for u, v in zip(t, y)]
     pen.line(points, fill=ink, width=max(2, round(n * rng.uniform(0.03, 0.05))), joint="curve")
     return image, {"noise": 30.0, "blur": 0.6}

@@ -64,27 +64,27 @@ def arrow(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
 
 
 def color(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
-    """One star among five other shapes of other colours; the class is the star's colour."""
+    """One star among four other shapes of other colours; the class is the star's colour."""
     image = draw.blank(size, draw.shade((95, 100, 105), rng, 30))
     others = [hue for hue in HUES if hue != HUES[label]]
-    r = size * rng.uniform(0.12, 0.15)
-    spots = draw.scatter(6, size, r, rng)
-    names = ["star", *rng.choices(("circle", "square", "triangle", "cross", "heart"), k=5)]
-    for (x, y), name, hue in zip(spots, names, [HUES[label], *rng.choices(others, k=5)]):
-        big = r * (1.15 if name == "star" else rng.uniform(0.8, 1.0))
+    r = size * rng.uniform(0.125, 0.155)
+    spots = draw.scatter(5, size, r, rng)
+    names = ["star", *rng.choices(("circle", "square", "triangle", "bar"), k=4)]
+    for (x, y), name, hue in zip(spots, names, [HUES[label], *rng.choices(others, k=4)]):
+        big = r * (1.2 if name == "star" else rng.uniform(0.75, 0.95))
         draw.shape(image, name, x, y, big, draw.shade(draw.COLORS[hue], rng, 30), angle=rng.uniform(-0.5, 0.5))
     return image, {"noise": 18.0, "blur": 0.4}
 
 
 def relation(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
-    """Two shapes in wire on red sand, one above, below, left or right of the other, with pebbles around."""
+    """Two shapes in wire on red sand, one above, below, left or right of the other, with litter around."""
     first, name, second = PAIRS[label]
     dx, dy = RELATIONS[name]
     image = draw.blank(size, draw.shade((190, 110, 80), rng, 30))
-    for x, y in draw.scatter(rng.randint(2, 6), size, size * 0.05, rng):
-        draw.shape(image, rng.choice(("triangle", "bar")), x, y, size * 0.055, (90, 45, 35), angle=rng.uniform(0, 6))
     ink = draw.shade(rng.choice(((245, 235, 200), (60, 25, 20))), rng, 20)
-    gap, slide = size * rng.uniform(0.2, 0.27), size * rng.uniform(-0.1, 0.1)
+    for x, y in draw.scatter(rng.randint(2, 5), size, size * 0.05, rng):
+        draw.shape(image, rng.choice(("triangle", "bar", "cross")), x, y, size * 0.06, ink, angle=rng.uniform(0, 6))
+    gap, slide = size * rng.uniform(0.16, 0.26), size * rng.uniform(-0.13, 0.13)
     cx, cy = (size * rng.uniform(0.44, 0.56) for _ in range(2))
     for sign, noun in ((1, first), (-1, second)):
         x, y = cx + sign * (dx * gap + dy * slide), cy + sign * (dy * gap + dx * slide)
@@ -93,12 +93,12 @@ def relation(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
             noun,
             x,
             y,
-            size * rng.uniform(0.13, 0.18),
+            size * rng.uniform(0.1, 0.155),
             ink,
             angle=rng.uniform(-0.3, 0.3),
             fill=rng.random() < 0.5,
         )
-    return image, {"noise": 30.0, "blur": 0.6}
+    return image, {"noise": 36.0, "blur": 0.7}
 
 
 def dice(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
@@ -110,7 +110,7 @@ def dice(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     n, lean = image.width, rng.uniform(-0.12, 0.12)
     for side, pips in ((-1, a), (1, total - a)):
         cx, cy = n * (0.5 + 0.25 * side), n * (0.5 + side * lean + rng.uniform(-0.08, 0.08))
-        turn, r = rng.uniform(-0.35, 0.35), n * rng.uniform(0.19, 0.215)
+        turn, r = rng.uniform(-0.8, 0.8), n * rng.uniform(0.15, 0.2)
         c, s = math.cos(turn), math.sin(turn)
         ivory, pip = draw.shade((235, 230, 215), rng, 15), draw.shade((60, 20, 20), rng, 20)
         if side == 1:
@@ -122,4 +122,4 @@ def dice(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
         for u, v in PIPS[pips]:
             x, y, q = cx + 0.58 * r * (c * u - s * v), cy + 0.58 * r * (s * u + c * v), 0.21 * r
             pen.ellipse([x - q, y - q, x + q, y + q], fill=pip)
-    return image, {"noise": 22.0, "blur": 0.4}
+    return image, {"noise": 36.0, "blur": 0.5}
