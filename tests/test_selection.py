@@ -32,12 +32,12 @@ def test_lazy_search_chooses_as_the_full_grid(case, block):
     right, reference = case
     asked = []
 
-    def count(alpha, task, start, stop):
-        asked.append((alpha, task, start, stop))
-        return int(right[task][ALPHAS.index(alpha), start:stop].sum())
+    def answers(alpha, task, rows):
+        asked.extend((alpha, task, row) for row in rows)
+        return right[task][ALPHAS.index(alpha), rows]
 
     totals = {task: r.shape[1] for task, r in right.items()}
-    alpha, rows = choose_alpha(ALPHAS, totals, reference, count, block=block)
+    alpha, rows = choose_alpha(ALPHAS, totals, reference, answers, block=block)
     best, scores = full_grid(right, reference)
     assert alpha == best
     assert len(set(asked)) == len(asked)  # nothing is examined twice
@@ -50,19 +50,22 @@ def test_lazy_search_chooses_as_the_full_grid(case, block):
 
 
 def test_of_equal_alphas_the_smallest_wins():
-    alpha, rows = choose_alpha([0.3, 0.1, 0.2], {"a": 10}, {"a": 1.0}, lambda alpha, task, start, stop: 5)
+    alpha, rows = choose_alpha([0.3, 0.1, 0.2], {"a": 10}, {"a": 1.0}, lambda alpha, task, rows: rows < 5)
     assert alpha == 0.1
     assert [row["alpha"] for row in rows] == [0.1, 0.2, 0.3]
 
 
-def test_a_hopeless_alpha_is_not_examined_to_the_end():
-    def count(alpha, task, start, stop):
-        return stop - start if alpha == 0.1 else 0
+def test_the_pioneers_failures_come_first_and_a_hopeless_alpha_stops_early():
+    """The pioneer fails on 40 of 100; an alpha that fails on the same can at best be its equal, and stops."""
+    fails = {0.1: set(range(10, 50)), 0.2: set(range(10, 60)), 0.3: set(range(100))}
 
-    alpha, rows = choose_alpha([0.1, 0.2], {"a": 100}, {"a": 1.0}, count, block=10)
+    def answers(alpha, task, rows):
+        return np.array([row not in fails[alpha] for row in rows])
+
+    alpha, rows = choose_alpha([0.1, 0.2, 0.3], {"a": 100}, {"a": 1.0}, answers, block=10)
     assert alpha == 0.1
     assert rows[1]["normalized"] is None
-    assert rows[1]["counts"] == {"a": [0, 0]}
+    assert rows[1]["counts"] == rows[2]["counts"] == {"a": [0, 40]}
 
 
 def test_lambda_with_most_correct_then_smallest():
@@ -74,4 +77,4 @@ def test_zero_reference_is_an_error_that_names_the_task():
     from tally.errors import TallyError
 
     with pytest.raises(TallyError, match="letters"):
-        choose_alpha(ALPHAS, {"letters": 3}, {"letters": 0.0}, lambda *_: 0)
+        choose_alpha(ALPHAS, {"letters": 3}, {"letters": 0.0}, lambda *_: np.zeros(3, bool))

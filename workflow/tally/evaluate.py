@@ -84,15 +84,15 @@ def evaluate(
             at[alpha] = examiner.cast(scaled(base, vector, alpha))
         return at[alpha]
 
-    def count(alpha: float, task: str, start: int, stop: int) -> int:
-        part = Split(*(tensor[start:stop] for tensor in bench.val[task]))
-        return int(examiner.hits(model(alpha), bench.heads[task], part).sum())
+    def answers(alpha: float, task: str, rows: np.ndarray) -> np.ndarray:
+        part = Split(*(tensor[torch.from_numpy(rows)] for tensor in bench.val[task]))
+        return examiner.hits(model(alpha), bench.heads[task], part)
 
     if len(alphas) == 1:
         alpha, search = alphas[0], []
     else:
         totals = {task: len(split.labels) for task, split in bench.val.items()}
-        alpha, search = choose_alpha(alphas, totals, reference, count)
+        alpha, search = choose_alpha(alphas, totals, reference, answers)
     return {"alpha": alpha, "search": search, "test": examine(examiner, bench, lambda task: model(alpha))}
 
 
