@@ -1,0 +1,152 @@
+"""Merge methods: one table, one short file for each rule, and the one pass that merges, masks and votes together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from tally import masks
+from tally.errors import TallyError
+from tally.merging import task_arithmetic, ties
+from tally.merging.consensus import check_k, consensus, consensus_mask
+from tally.merging.magnitude import magnitude
+from tally.merging.random_consensus import random_consensus
+from tally.streaming import walk
+from tally.vectors import Vectors
+
+__all__ = [
+    "METHODS",
+    "Merged",
+    "Method",
+    "consensus",
+    "consensus_mask",
+    "magnitude",
+    "merge",
+    "method",
+    "random_consensus",
+]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method is made of. Rows that share prepare and block differ in masks, k or alpha only."""
+
+    about: str
+    merged: str  # the merged vector it scales or masks
+    prepare: Callable  # (vectors, keep, frozen, **walking) -> what block needs to know of whole vectors
+    block: Callable  # (ops, tau, prepared, majority, out) -> (sum of signs, cancelled); see blocks.ties
+    masks: str | None = None  # whose TALL masks it needs: task-arithmetic, or ties (taken against ties-sum)
+    has_k: bool = False
+    alpha: str = "search"  # or average (1 / T), or one
+    per_task: bool = False  # restores one model a task, rather than one model for all
+
+
+_ADD = {"merged": "task-arithmetic", "prepare": task_arithmetic.prepare, "block": task_arithmetic.block}
+_TIES = {"merged": "ties", "prepare": ties.prepare, "block": ties.mean_block}
+_TIES_SUM = {"merged": "ties-sum", "prepare": ties.prepare, "block": ties.sum_block}
+_RESTORED = {"alpha": "one", "per_task": True}
+
+METHODS: dict[str, Method] = {
+    "weight-average": Method("mean of the fine-tuned weights", **_ADD, alpha="average"),
+    "task-arithmetic": Method("sum of the task vectors", **_ADD),
+    "ties": Method("trim, elect signs, mean of those that agree", **_TIES),
+    "ties-sum": Method("trim, elect signs, sum of those that agree", **_TIES_SUM),
+    "consensus-task-arithmetic": Method("the sum where k or more vote", **_ADD, masks="task-arithmetic", has_k=True),
+    "consensus-ties": Method("ties-sum where k or more vote", **_TIES_SUM, masks="ties", has_k=True),
+    "random-consensus": Method("the sum at as many, random weights", **_ADD, masks="task-arithmetic", has_k=True),
+    "magnitude-masking": Method("the sum at each task's largest weights", **_ADD, **_RESTORED),
+    "magnitude-pruning": Method("each task vector's largest weights", **_ADD, **_RESTORED),
+    "tall-task-arithmetic": Method("the sum at each task's TALL mask", **_ADD, masks="task-arithmetic", **_RESTORED),
+    "tall-ties": Method("ties-sum at each task's TALL mask", **_TIES_SUM, masks="ties", **_RESTORED),
+}
+
+
+def method(name: str) -> Method:
+    """The row of METHODS, or TallyError with the known names."""
+    if name not in METHODS:
+        raise TallyError(f"unknown method {name!r}; known are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+class Merged(NamedTuple):
+    """What one pass made; flat arrays over the domain, P weights, tasks in sorted order."""
+
+    vector: np.ndarray  # float32 (P,): tau_mtl, or tau_consensus if k was given
+    levels: np.ndarray | None  # uint8 (T, P) for a grid of lambdas; see tally.masks
+    masks: np.ndarray | None  # uint8 (T, ceil(P / 8)) for one lambda a task
+    votes: np.ndarray | None  # uint8 (P,) for one lambda a task
+
+
+def merge(
+    vectors: Vectors,
+    name: str = "task-arithmetic",
+    *,
+    lambdas=None,
+    k: int | None = None,
+    strict: bool = False,
+    keep: float = 0.2,
+    frozen: int = 0,
+    out: Mapping[str, np.ndarray] | None = None,
+    **walking,
+) -> Merged:
+    """Merge task vectors, and in the same pass make their TALL masks, votes and the consensus.
+
+    lambdas: an ascending grid gives levels; one number, or a mapping task -> lambda, gives packed masks and votes, and
+    with k (consensus-*) the vector is 1{votes >= k} * tau_mtl. ties: keep is the share of largest weights that TIES
+    keeps, of P + frozen (paper section 5, item 11). out: arrays (memory-mapped, say) for "vector", "levels", "masks",
+    "votes"; with `out` given, only what is named there is kept, so memory does not depend on P.
+
+    >>> from tally.vectors import open_vectors
+    >>> merge(open_vectors({"a": {"w": np.float32([1, 0])}, "b": {"w": np.float32([2, 3])}})).vector
+    array([3., 3.], dtype=float32)
+    """
+    row = method(name)
+    if row.per_task or name == "random-consensus":
+        raise TallyError(f"{name} is not one merged vector; merge {row.merged} and mask it")
+    if row.has_k != (k is not None):
+        raise TallyError(f"{name} needs k" if row.has_k else f"{name} takes no k; consensus methods do")
+    if row.has_k:
+        check_k(k, len(vectors.tasks))
+    grid = None if lambdas is None else masks.lambda_grid(lambdas, vectors.tasks)
+    if k is not None and (grid is None or not grid[1]):
+        raise TallyError(f"{name} needs one lambda, or one for each task")
+    out = _outputs(vectors, grid) if out is None else out
+    state = row.prepare(vectors, keep, frozen, **walking)
+    for majority in (1, -1):  # the majority sign is known after the pass; it rarely matters, then pass again
+        signs, cancelled = one_pass(vectors, row, state, majority, grid, strict, k, out, **walking)
+        if signs > 0 or not cancelled:
+            break
+    return Merged(*(out.get(key) for key in Merged._fields))
+
+
+def _outputs(vectors: Vectors, grid) -> dict[str, np.ndarray]:
+    out = {"vector": np.empty(vectors.size, np.float32)}
+    if grid is not None:
+        out["masks" if grid[1] else "levels"] = masks.outputs(vectors, grid[1])
+        if grid[1]:
+            out["votes"] = np.empty(vectors.size, np.uint8)
+    return out
+
+
+def one_pass(vectors: Vectors, row: Method, state, majority: int, grid, strict, k, out, **walking) -> tuple[int, int]:
+    """Walk once and fill whatever `out` names; returns the sums over chunks of what `row.block` returns."""
+    vector, packed = out.get("vector"), grid is not None and grid[1]
+    bits, tally = out.get("masks" if packed else "levels"), out.get("votes")
+
+    def visit(ops, lo, hi, tau):
+        merged = np.empty(hi - lo, np.float32)
+        report = row.block(ops, tau, state, majority, merged)
+        if grid is not None:
+            block = masks.write(ops, lo, hi, tau, merged, grid[0], strict, packed, bits)
+            if packed and (k is not None or tally is not None):
+                votes = block.sum(axis=0, dtype=np.uint8)
+                if tally is not None:
+                    tally[lo:hi] = votes
+                if k is not None:
+                    merged = consensus(merged, votes, k, len(tau))
+        if vector is not None:
+            vector[lo:hi] = merged
+        return report
+
+    reports = walk(vectors, visit, **walking)
+    return sum(signs for signs, _ in reports), sum(cancelled for _, cancelled in reports)

@@ -1,0 +1,44 @@
+import pytest
+from tally.errors import TallyError
+from tally.merging import METHODS
+from tally.storage import FORMULAS, gigabits, ratio
+
+# P and F of open_clip's models, and what the paper's main table prints: merging rows, fine-tuned, masks; 8, 14, 20 tasks.
+MODELS = {
+    "ViT-B/32": (87_849_216, 25_599_489, 3.6, [23.3, 40.2, 57.0], [7.1, 7.7, 8.2]),
+    "ViT-L/14": (303_966_208, 38_595_841, 11.0, [79.1, 137.4, 195.8], [23.1, 24.9, 26.8]),
+}
+TEXT = {7: (169.1, 54.3), 8: (193.1, 55.1), 11: (265.1, 57.3)}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_every_cell_of_the_vision_table(model, column):
+    domain, frozen, merging, finetuned, masked = MODELS[model]
+    sizes = {"domain_weights": domain, "frozen_weights": frozen, "tasks": [8, 14, 20][column]}
+    for method in FORMULAS:
+        printed = merging
+        if method == "fine-tuned":
+            printed = finetuned[column]
+        elif method.startswith(("tall", "magnitude")):
+            printed = masked[column]
+        assert round(gigabits(method, **sizes), 1) == printed, method
+
+
+@pytest.mark.parametrize("tasks", TEXT)
+def test_the_text_table(tasks):
+    sizes = {"domain_weights": 750_251_008, "frozen_weights": 32_899_072, "tasks": tasks}
+    assert (round(gigabits("fine-tuned", **sizes), 1), round(gigabits("tall-ties", **sizes), 1)) == TEXT[tasks]
+    assert round(gigabits("zero-shot", **sizes), 1) == 25.1
+
+
+def test_ratio_and_break_even():
+    sizes = {"domain_weights": 87_849_216, "frozen_weights": 25_599_489}
+    assert ratio("tall-ties", tasks=20, **sizes) == pytest.approx(6.96, abs=0.005)
+    assert ratio("tall-ties", tasks=2, **sizes) < 1 < ratio("tall-ties", tasks=3, **sizes)
+
+
+def test_every_method_has_a_formula():
+    assert set(METHODS) < set(FORMULAS)
+    with pytest.raises(TallyError, match="unknown method 'x'"):
+        gigabits("x", domain_weights=1, frozen_weights=1, tasks=1)

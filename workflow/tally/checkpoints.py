@@ -1,0 +1,325 @@
+"""Open, check and write safetensors files: memory-mapped reading, atomic writing, never pickle.
+
+The format (https://github.com/huggingface/safetensors): 8 bytes little-endian header length, a JSON header
+`{name: {dtype, shape, data_offsets}, "__metadata__": {str: str}}`, then the tensors' bytes without holes.
+numpy has no bfloat16, so BF16 tensors are held as uint16 bits; everything here works without torch.
+"""
+
+import errno
+import hashlib
+import json
+import mmap
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tally.errors import TallyError
+
+FORMAT = "1"
+NAMES = {
+    np.dtype(f"{kind.lower()}{bits // 8}"): f"{kind}{bits}"
+    for kind in "FIU"
+    for bits in (8, 16, 32, 64)
+    if (kind, bits) != ("F", 8)
+} | {np.dtype(bool): "BOOL"}
+BITS = {"BF16": np.dtype("u2"), "F8_E4M3": np.dtype("u1"), "F8_E5M2": np.dtype("u1")}  # what numpy has no type for
+DTYPES = {name: dtype for dtype, name in NAMES.items()} | BITS
+FLOATS = ("F32", "F16", "BF16")  # what a task vector can be made of
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors that are read when touched. `tensors[name]` is zero-copy in the stored dtype (BF16: uint16 bits)."""
+
+    label: str  # the path, or what to call it in errors
+    tensors: Mapping[str, np.ndarray]
+    dtypes: Mapping[str, str]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self.tensors)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.tensors:
+            raise TallyError(f"no tensor {name!r} in {self.label}; it has {len(self.tensors)} others")
+        return self.tensors[name]
+
+    def dtype(self, name: str) -> str:
+        self[name]
+        return self.dtypes[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self[name].shape
+
+    def float32(self, name: str) -> np.ndarray:
+        """The tensor as float32: a view where it is stored so, a converted copy for F16 and BF16."""
+        array, dtype = self[name], self.dtypes[name]
+        if dtype not in FLOATS:
+            raise TallyError(f"{name!r} in {self.label} is {dtype}, not one of {', '.join(FLOATS)}")
+        return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array.astype("f4", copy=False)
+
+
+def as_checkpoint(source, label: str = "<memory>") -> Checkpoint:
+    """A path, a Checkpoint, or a mapping of numpy arrays or torch tensors, as a Checkpoint."""
+    if isinstance(source, Checkpoint):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return open_checkpoint(source)
+    tensors, dtypes = {}, {}
+    for name, tensor in source.items():
+        if hasattr(tensor, "detach"):  # torch, without importing it
+            tensor = tensor.detach().cpu().contiguous()
+            if str(tensor.dtype) == "torch.bfloat16":
+                import torch
+
+                tensors[name], dtypes[name] = tensor.view(torch.int16).numpy().view(np.uint16), "BF16"
+                continue
+            tensor = tensor.numpy()
+        tensor = np.asarray(tensor, order="C")
+        dtype = tensor.dtype.newbyteorder("=")
+        if dtype.name == "bfloat16":  # ml_dtypes
+            tensors[name], dtypes[name] = tensor.view(np.uint16), "BF16"
+        elif dtype in NAMES:
+            tensors[name], dtypes[name] = tensor.astype(dtype, copy=False), NAMES[dtype]
+        else:
+            raise TallyError(f"{name!r} in {label} has dtype {tensor.dtype}, which safetensors cannot hold")
+    return Checkpoint(label, tensors, dtypes)
+
+
+def open_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Memory-map a safetensors file, an `*.index.json`, or a folder of shards; nothing but headers is read.
+
+    Raises TallyError for a missing, truncated or corrupt file and for pickles.
+    """
+    path = Path(path)
+    if path.is_dir():
+        index = sorted(path.glob("*.safetensors.index.json"))
+        shards = sorted(path.glob("*.safetensors"))
+        if index:
+            return _open_index(index[0], label=str(path))
+        if not shards:
+            raise TallyError(f"no *.safetensors in the folder {path}; use `tally convert` for other formats")
+        return _join(str(path), [_open_file(shard) for shard in shards])
+    if path.name.endswith(".index.json"):
+        return _open_index(path, label=str(path))
+    return _open_file(path)
+
+
+def _open_index(index: Path, label: str) -> Checkpoint:
+    try:
+        weight_map = json.loads(index.read_text())["weight_map"]
+        files = sorted(set(weight_map.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise TallyError(f"{index} is not a safetensors index (no readable `weight_map`); fetch it again") from None
+    for file in files:
+        if not isinstance(file, str) or Path(file).name != file:  # never leave the folder
+            raise TallyError(f"{index} names the shard {file!r} outside its own folder; fetch it again")
+    whole = _join(label, [_open_file(index.parent / file) for file in files])
+    missing = sorted(set(weight_map) - set(whole.tensors))
+    if missing:
+        raise TallyError(f"{index} lists {missing[0]!r}, but {weight_map[missing[0]]} does not hold it; fetch it again")
+    return whole
+
+
+def _join(label: str, shards: list[Checkpoint]) -> Checkpoint:
+    tensors, dtypes, metadata = {}, {}, {}
+    for shard in shards:
+        for name in shard.tensors:
+            if name in tensors:
+                raise TallyError(f"{name!r} is in more than one shard of {label}, the second is {shard.label}")
+        tensors |= shard.tensors
+        dtypes |= shard.dtypes
+        metadata |= shard.metadata
+    return Checkpoint(label, tensors, dtypes, metadata)
+
+
+def _open_file(path: Path) -> Checkpoint:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+            size = os.fstat(file.fileno()).st_size
+            if head[8:9] != b"{":  # a pickle or zip may have any suffix; a safetensors header always opens with {
+                if (
+                    path.suffix in PICKLES
+                    or head[:4] == b"PK\x03\x04"
+                    or (head[:1] == b"\x80" and head[1:2] <= b"\x05")
+                ):
+                    raise TallyError(f"{path} is a pickle, which can run code when opened; use `tally convert` first")
+                raise TallyError(f"{path} is no safetensors file or is cut off at its start; fetch or write it again")
+            length = int.from_bytes(head[:8], "little")
+            if length > size - 8:
+                raise TallyError(f"{path} is truncated: {size} bytes, its header alone has {length}; fetch it again")
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise TallyError(f"cannot read {path}: {error.strerror}") from None
+    start = 8 + length
+    try:
+        header = json.loads(buffer[8:start])
+        metadata = dict(header.pop("__metadata__", None) or {})
+        entries = sorted(
+            (*entry["data_offsets"], name, entry["dtype"], entry["shape"]) for name, entry in header.items()
+        )
+        tensors, dtypes, end = {}, {}, 0
+        for begin, stop, name, dtype, shape in entries:
+            kind = DTYPES.get(dtype)
+            if kind is None:
+                raise TallyError(f"{name!r} in {path} has the unknown dtype {dtype}")
+            count = int(np.prod(shape, dtype=object)) if shape else 1
+            if begin != end or min(shape, default=0) < 0 or stop - begin != count * kind.itemsize:
+                raise ValueError(name)
+            if start + stop > size:
+                raise TallyError(
+                    f"{path} is truncated: {size} bytes instead of {start + entries[-1][1]}; fetch it again"
+                )
+            flat = np.frombuffer(buffer, kind, count, start + begin) if count else np.empty(0, kind)
+            tensors[name], dtypes[name], end = flat.reshape(shape), dtype, stop
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise TallyError(f"{path} has a corrupt safetensors header; fetch or write it again") from None
+    if start + end != size:
+        raise TallyError(f"{path} is corrupt: {size} bytes where its header says {start + end}; fetch it again")
+    return Checkpoint(str(path), tensors, dtypes, metadata)
+
+
+def check_aligned(checkpoints: list[Checkpoint], names=None) -> None:
+    """Raise TallyError, naming the tensor and both files, unless all have the tensors of the first, alike.
+
+    `names` limits the check to these tensors; without it, extra tensors are errors as well.
+    """
+    first, *others = checkpoints
+    for other in others:
+        for name in names if names is not None else first.names:
+            if name not in other:
+                raise TallyError(f"tensor {name!r} of {first.label} is missing from {other.label}")
+            if first.shape(name) != other.shape(name):
+                shapes = f"{list(first.shape(name))} in {first.label} and {list(other.shape(name))} in {other.label}"
+                raise TallyError(f"tensor {name!r} is {shapes}; are these fine-tuned from the same base?")
+            if first.dtypes[name] != other.dtypes[name]:
+                kinds = f"{first.dtypes[name]} in {first.label} and {other.dtypes[name]} in {other.label}"
+                raise TallyError(f"tensor {name!r} is {kinds}; use `tally convert` to give both one dtype")
+        extra = sorted(set(other.tensors) - set(first.tensors)) if names is None else []
+        if extra:
+            raise TallyError(f"tensor {extra[0]!r} of {other.label} is missing from {first.label}")
+
+
+def save(path, tensors, kind: str, metadata: Mapping[str, object] | None = None) -> None:
+    """Write tensors (mapping or Checkpoint) as one safetensors file, atomically. `metadata` values become strings."""
+    source = as_checkpoint(tensors, label=str(path))
+    header, order, _ = _header({n: (source.dtypes[n], source.shape(n)) for n in source.tensors}, kind, metadata)
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
+        file.write(header)
+        for name in order:
+            file.write(np.ascontiguousarray(source[name]).reshape(-1).view(np.uint8).data)
+
+
+class Writer:
+    """A safetensors file being filled: `writer[name]` is a writable, memory-mapped array."""
+
+    def __init__(self, buffer: np.ndarray, spans: Mapping[str, tuple[int, int]], layout):
+        self._buffer, self._spans, self._layout = buffer, spans, layout
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        (begin, stop), (dtype, shape) = self._spans[name], self._layout[name]
+        return self._buffer[begin:stop].view(DTYPES[dtype]).reshape(shape)
+
+    def flat(self) -> np.ndarray:
+        """All tensors as one flat array in sorted-name order; they must share one dtype."""
+        (dtype,) = {dtype for dtype, _ in self._layout.values()}
+        begin = min((begin for begin, _ in self._spans.values()), default=0)
+        return self._buffer[begin:].view(DTYPES[dtype])
+
+
+@contextmanager
+def create(
+    path, layout: Mapping[str, tuple], kind: str, metadata: Mapping[str, object] | None = None
+) -> Iterator[Writer]:
+    """Write a file larger than memory: header first, tensors filled in place, the real name only when all is done.
+
+    layout: name -> (dtype, shape), dtype a safetensors name ("BF16") or anything numpy understands.
+    """
+    layout = {name: (_dtype_name(dtype), tuple(shape)) for name, (dtype, shape) in layout.items()}
+    header, _, spans = _header(layout, kind, metadata)
+    size = max((stop for _, stop in spans.values()), default=len(header))
+    with atomic_file(path) as temporary, open(temporary, "wb+") as file:
+        file.write(header)
+        file.flush()
+        # Reserve the space now: a full disk is then an error here, not a crash while the map is being filled.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            os.truncate(file.fileno(), size)
+        buffer = mmap.mmap(file.fileno(), size)  # unmapped when the last view of it is gone
+        yield Writer(np.frombuffer(buffer, np.uint8), spans, layout)
+        buffer.flush()
+
+
+def _dtype_name(dtype) -> str:
+    return dtype if isinstance(dtype, str) and dtype in DTYPES else NAMES[np.dtype(dtype)]
+
+
+def _header(layout, kind: str, metadata) -> tuple[bytes, list[str], dict[str, tuple[int, int]]]:
+    """(header bytes, tensor order, name -> (begin, stop) in the file). Wide dtypes first, so that all are aligned."""
+    order = sorted(layout, key=lambda name: (-DTYPES[layout[name][0]].itemsize, name))
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
+    text |= {"format": "pt", "tally_format": FORMAT, "kind": kind}
+    entries, offsets, end = {"__metadata__": dict(sorted(text.items()))}, {}, 0
+    for name in order:
+        dtype, shape = layout[name]
+        stop = end + int(np.prod(shape, dtype=np.int64)) * DTYPES[dtype].itemsize
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, stop]}
+        offsets[name], end = (end, stop), stop
+    body = json.dumps(entries, separators=(",", ":")).encode()
+    body += b" " * (-(8 + len(body)) % 64)  # the data starts on a cache line
+    start = 8 + len(body)
+    spans = {name: (start + begin, start + stop) for name, (begin, stop) in offsets.items()}
+    return len(body).to_bytes(8, "little") + body, order, spans
+
+
+@contextmanager
+def atomic_file(path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to: it takes the real name once complete and on disk, or vanishes."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TallyError(f"disk full while writing {path}; free some space or choose another folder") from None
+        raise TallyError(f"cannot write {path}: {error.strerror or error}; check the folder and its rights") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(path, value) -> None:
+    """Write JSON, indented, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def sha256(path) -> str:
+    """Hex digest of a file, or of the digests of a folder's *.safetensors in name order."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            parts = [f"{file.name} {sha256(file)}" for file in sorted(path.glob("*.safetensors"))]
+            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TallyError(f"cannot read {path}: {error.strerror}") from None

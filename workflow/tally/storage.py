@@ -1,0 +1,40 @@
+"""Storage of a method in gigabits (10^9 bits), float32 weights; paper section 1.1, which prints these numbers."""
+
+from tally.errors import TallyError
+
+# In units of (bits a domain weight, bits a domain weight and task, bits a frozen weight): theta_0 is 32, 0, 32.
+_ONE_MODEL = (32, 0, 32)
+_MASKED = (64, 1, 32)  # theta_0, tau_mtl, and one bit a weight and task
+FORMULAS = {
+    "zero-shot": _ONE_MODEL,
+    "fine-tuned": (0, 32, 32),
+    "weight-average": _ONE_MODEL,
+    "task-arithmetic": _ONE_MODEL,
+    "ties": _ONE_MODEL,
+    "ties-sum": _ONE_MODEL,
+    "consensus-task-arithmetic": _ONE_MODEL,
+    "consensus-ties": _ONE_MODEL,
+    "random-consensus": _ONE_MODEL,
+    "magnitude-pruning": _MASKED,  # theta_0, T times 1 / T of the values, and a bit a weight and task for where they are
+    "magnitude-masking": _MASKED,
+    "tall-task-arithmetic": _MASKED,
+    "tall-ties": _MASKED,
+}
+
+
+def gigabits(method: str, *, domain_weights: int, frozen_weights: int, tasks: int) -> float:
+    """10^9 bits that a method stores: P domain weights, F frozen ones (stored once), T tasks.
+
+    >>> round(gigabits("tall-ties", domain_weights=87849216, frozen_weights=25599489, tasks=20), 1)
+    8.2
+    """
+    if method not in FORMULAS:
+        raise TallyError(f"unknown method {method!r}; storage is known of {', '.join(FORMULAS)}")
+    shared, each, frozen = FORMULAS[method]
+    return ((shared + each * tasks) * domain_weights + frozen * frozen_weights) / 1e9
+
+
+def ratio(method: str, *, domain_weights: int, frozen_weights: int, tasks: int) -> float:
+    """How many times smaller than T fine-tuned models."""
+    sizes = {"domain_weights": domain_weights, "frozen_weights": frozen_weights, "tasks": tasks}
+    return gigabits("fine-tuned", **sizes) / gigabits(method, **sizes)
