@@ -1,0 +1,139 @@
+import numpy as np
+import pandas as pd
+import pytest
+from fake import fake_suite
+from tally.errors import TallyError
+from tally.records import load_suite
+from tally.statistics import bootstrap
+from tally.storage import gigabits
+from tally.tables import (
+    CONSENSUS,
+    LABELS,
+    best_rows,
+    choices_table,
+    main_table,
+    paired_table,
+    per_task_table,
+    read_main,
+    rows_of,
+    suites_table,
+)
+from tally.typeset import show_main, write_table
+
+COUNTS = {"domain_weights": 87_849_216, "frozen_weights": 25_599_489}  # ViT-B/32
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    return load_suite(fake_suite(tmp_path_factory.mktemp("fake"), tasks=8, examples=60))
+
+
+@pytest.fixture(scope="module")
+def samples(suite):
+    return bootstrap(suite.hits, resamples=300)
+
+
+@pytest.fixture(scope="module")
+def main(suite, samples):
+    return main_table(suite, samples, COUNTS)
+
+
+def test_main_has_every_candidate_once_in_the_papers_order(suite, main):
+    assert list(main.columns) == [
+        "method", "k", "absolute", "normalized", "normalized_low", "normalized_high", "gigabits", "chosen",
+    ]  # fmt: skip
+    assert len(main) == len(suite.hits)
+    assert list(main["method"].drop_duplicates()) == list(LABELS)
+    assert list(main.loc[main["method"] == "consensus-ties", "k"]) == list(range(1, 9))
+
+
+def test_main_equals_a_dense_computation(suite, main):
+    for row in main.itertuples():
+        name = row.method if pd.isna(row.k) else f"{row.method}-k{row.k}"
+        accuracies = {c: [np.mean(suite.hits[c][t]) for t in suite.tasks] for c in (name, "fine-tuned")}
+        ratios = np.divide(accuracies[name], accuracies["fine-tuned"])
+        assert row.absolute == pytest.approx(100 * np.mean(accuracies[name]))
+        assert row.normalized == pytest.approx(100 * np.mean(ratios))
+        assert row.normalized_low <= row.normalized <= row.normalized_high
+        assert row.gigabits == gigabits(row.method.removesuffix("-matched"), **COUNTS, tasks=8)
+
+
+def test_storage_of_the_paper(main):
+    stored = main.drop_duplicates("method").set_index("method")["gigabits"].round(1)
+    assert (stored["ties"], stored["fine-tuned"], stored["tall-ties"]) == (3.6, 23.3, 7.1)
+
+
+def test_best_rows_keep_the_chosen_k(main):
+    rows = best_rows(main)
+    assert list(rows["method"]) == list(LABELS)
+    assert dict(zip(rows["method"], rows["k"], strict=True))["consensus-task-arithmetic"] == 2
+
+
+def test_per_task_means_are_the_absolute_column(suite, main):
+    table, rows = per_task_table(suite), best_rows(main)
+    assert list(table.columns) == ["method", "k", *suite.tasks]
+    np.testing.assert_allclose(table[list(suite.tasks)].mean(axis=1), rows["absolute"])
+
+
+def test_paired_is_the_difference_of_the_main_table(suite, samples, main):
+    table = paired_table(suite, samples)
+    assert len(table) == 3 * 8
+    assert table.groupby(["method", "baseline"])["chosen"].sum().eq(1).all()
+    value = {(r.method, None if pd.isna(r.k) else r.k): r.normalized for r in main.itertuples()}
+    for row in table.itertuples():
+        baseline = value[row.baseline, row.k if row.baseline in CONSENSUS else None]
+        assert row.difference == pytest.approx(value[row.method, row.k] - baseline)
+        assert row.low <= row.difference <= row.high
+        assert row.wins + row.losses <= row.tasks == 8
+
+
+def test_paired_is_narrower_than_unpaired(suite, samples):
+    row = paired_table(suite, samples).iloc[1]
+    apart = np.hypot(samples["consensus-task-arithmetic-k2"].std(), samples["task-arithmetic"].std())
+    assert row["high"] - row["low"] < 100 * 4 * apart
+
+
+def test_choices_hold_alpha_lambda_and_density(suite):
+    table = choices_table(suite)
+    searched = table[table["task"] == ""]
+    masks = table[table["task"] != ""]
+    assert len(searched) == 2 + 3 * 8
+    assert searched["alpha"].eq(0.4).all()
+    assert searched["chosen"].sum() == 3
+    assert list(masks["method"].unique()) == ["tall-task-arithmetic", "tall-ties"]
+    row, mask = masks.iloc[1], suite.masks["task-arithmetic"]["tasks"]["dtd"]
+    assert (row["task"], row["lambda"], row["density"]) == ("dtd", mask["lambda"], 100 * mask["density"])
+    val = suite.per_task["fine-tuned"]["dtd"]["val"]
+    assert row["validation"] == pytest.approx(100 * 0.89 / (val["correct"] / val["total"]))
+
+
+def test_suites_stand_side_by_side(main):
+    other = main[main["method"] != "tall-ties"].assign(normalized=1.0)
+    table = suites_table({"one": main, "two": other}).set_index(["method", "choice"])
+    assert len(table) == len(LABELS) + 3
+    row = table.loc[("random-consensus", "validation")]
+    assert (row["one k"], row["two normalized"]) == (1, 1.0)
+    assert table.loc[("random-consensus", "k=2"), "one k"] == 2
+    assert pd.isna(table.loc[("tall-ties", ""), "two absolute"])
+    assert table.loc[("tall-ties", ""), "one absolute"] > 0
+
+
+def test_a_main_table_survives_its_csv(main, tmp_path):
+    write_table(main, show_main(main), tmp_path / "main")
+    pd.testing.assert_frame_equal(read_main(tmp_path / "main.csv"), main, check_dtype=False, atol=1e-6)
+    assert read_main(tmp_path / "main.csv")["chosen"].sum() == 3
+    with pytest.raises(TallyError, match=r"none\.csv: cannot be read"):
+        read_main(tmp_path / "none.csv")
+
+
+def test_without_counts_the_storage_is_empty(suite, samples):
+    assert main_table(suite, samples)["gigabits"].isna().all()
+
+
+def test_a_suite_may_lack_methods(tmp_path):
+    folder = fake_suite(tmp_path, tasks=2, examples=30)
+    suite = load_suite(folder, candidates=["task-arithmetic", "consensus-task-arithmetic-k1"])
+    samples = bootstrap(suite.hits, resamples=20)
+    assert [m for m, _ in rows_of(suite)] == ["zero-shot", "task-arithmetic", "consensus-task-arithmetic", "fine-tuned"]
+    assert len(main_table(suite, samples, COUNTS)) == 4
+    assert list(paired_table(suite, samples)["baseline"]) == ["task-arithmetic"]

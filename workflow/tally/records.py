@@ -1,0 +1,142 @@
+"""Read the JSON files of one suite, check that they belong together, and hold them as one record."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tally.errors import TallyError
+from tally.statistics import unpack_hits
+
+CONSENSUS = ("consensus-task-arithmetic", "consensus-ties", "random-consensus")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What the runs of one suite left behind: parsed JSON, and the test hits of every candidate.
+
+    per_task: {"zero-shot" | "fine-tuned": {task: per-task file}}; candidates: {candidate: file}, sorted by name;
+    hits: {candidate: {task: bool (n,)}} with zero-shot and fine-tuned among the candidates;
+    votes, masks: {merge method: file}, empty when there are none.
+    """
+
+    model: str
+    name: str
+    tasks: tuple[str, ...]
+    per_task: dict[str, dict[str, dict]]
+    candidates: dict[str, dict]
+    hits: dict[str, dict[str, np.ndarray]]
+    votes: dict[str, dict]
+    masks: dict[str, dict]
+
+    def accuracy(self, candidate: str) -> dict[str, float]:
+        """Test accuracy per task, 0..1."""
+        return {task: float(self.hits[candidate][task].mean()) for task in self.tasks}
+
+
+def read_json(path: Path) -> dict:
+    """One JSON object; TallyError in place of the errors of the file system and the parser."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TallyError(f"{path}: not found; run the step that makes it first") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TallyError(f"{path}: cannot be read as JSON ({error}); delete it and run again") from error
+    if not isinstance(record, dict):
+        raise TallyError(f"{path}: a JSON object expected; delete it and run again")
+    return record
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: a killed job leaves the old file or none, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise TallyError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_suite(
+    folder: Path | str,
+    tasks: Sequence[str] | None = None,
+    candidates: Iterable[str] | None = None,
+) -> Suite:
+    """Read results/<model>/<suite>: accuracy/, votes/, masks/, and the heads/ and finetuned/ of its tasks one level up.
+
+    tasks: names in the order in which to show them; by default those of the first candidate file, in its order.
+    candidates: file stems under accuracy/ to take; by default all that are there. Name them where older runs may have
+    left candidates that are no longer wanted. Raises TallyError when a file is missing or contradicts another.
+    """
+    folder = Path(folder)
+    if candidates is None:
+        candidates = [path.stem for path in folder.glob("accuracy/*.json")]
+    files = {name: read_json(folder / "accuracy" / f"{name}.json") for name in sorted(candidates)}
+    if not files:
+        raise TallyError(f"{folder / 'accuracy'}: no candidate has been evaluated; run `tally evaluate` first")
+    if tasks is None:
+        tasks = list(next(iter(files.values())).get("test", {}))
+    per_task = {
+        name: {task: read_json(folder.parent / stage / f"{task}.json") for task in tasks}
+        for name, stage in (("zero-shot", "heads"), ("fine-tuned", "finetuned"))
+    }
+    tests = {name: {task: record.get("test", {}) for task, record in group.items()} for name, group in per_task.items()}
+    for name, record in files.items():
+        tests[name] = record.get("test", {})
+        if set(tests[name]) != set(tasks):
+            odd = ", ".join(sorted(set(tests[name]) ^ set(tasks)))
+            raise TallyError(
+                f"{folder}/accuracy/{name}.json: its tasks are not those of the suite ({odd}); evaluate it again"
+            )
+    hits = {
+        name: {task: unpack_hits(test[task], f"{folder}: {name}, {task}") for task in tasks}
+        for name, test in tests.items()
+    }
+    for name in hits:
+        for task in tasks:
+            n, expected = len(hits[name][task]), len(hits["fine-tuned"][task])
+            if n != expected:
+                raise TallyError(
+                    f"{folder}: {name} saw {n} test examples of {task}, fine-tuned {expected}; evaluate it again"
+                )
+    for task in tasks:
+        if not hits["fine-tuned"][task].any():
+            raise TallyError(
+                f"{folder.parent}/finetuned/{task}.json: accuracy 0; train it, or leave {task} out of the suite"
+            )
+    votes, masks = (
+        {path.stem: read_json(path) for path in sorted(folder.glob(f"{kind}/*.json"))} for kind in ("votes", "masks")
+    )
+    return Suite(folder.parent.name, folder.name, tuple(tasks), per_task, files, hits, votes, masks)
+
+
+def name_of(method: str, k: int | None) -> str:
+    """The candidate's name: consensus methods carry their k."""
+    return method if k is None else f"{method}-k{k}"
+
+
+def validation_score(record: dict, where: str) -> float | None:
+    """Normalized validation accuracy (0..1) of the alpha that was chosen; None where nothing was searched."""
+    if not record.get("search"):
+        return None
+    for step in record["search"]:
+        if step["alpha"] == record["alpha"] and step["normalized"] is not None:
+            return step["normalized"]
+    raise TallyError(f"{where}: alpha {record['alpha']} is not in its own search; evaluate it again")
+
+
+def chosen_k(suite: Suite) -> dict[str, int]:
+    """Per consensus method the k whose chosen alpha did best on validation data; of equals, the smallest k."""
+    best: dict[str, tuple[float, int]] = {}
+    for name, record in suite.candidates.items():
+        if record["method"] in CONSENSUS:
+            score = (validation_score(record, f"{suite.name}/{name}") or 0.0, -record["k"])
+            best[record["method"]] = max(score, best.get(record["method"], (-1.0, 0)))
+    return {method: -negative for method, (_, negative) in best.items()}
