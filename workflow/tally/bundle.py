@@ -18,13 +18,12 @@ from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from tally import masks as bits_of
 from tally.checkpoints import FORMAT, Checkpoint, as_checkpoint, create, open_checkpoint
 from tally.errors import TallyError
+from tally.masks import lambda_grid
 from tally.merging import merge, method
 from tally.progress import bar
 from tally.vectors import Vectors, narrow
-from tally.votes import counts, votes
 
 CHUNK = 1 << 20  # weights in hand at once, a multiple of 8; memory depends on it and not on P
 TORCH = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}  # types that numpy lacks
@@ -46,7 +45,9 @@ def moved(theta: np.ndarray, dtype: str, delta: np.ndarray) -> np.ndarray:
         np.add(wide, delta, out=wide, where=delta != 0)
         out = narrow(wide) if dtype == "BF16" else wide.astype(theta.dtype, copy=False)
     if not np.isfinite(wide if dtype == "BF16" else out).all():
-        raise TallyError(f"a restored weight is not finite in {dtype}, the base's dtype; convert the base to fp32 first")
+        raise TallyError(
+            f"a restored weight is not finite in {dtype}, the base's dtype; convert the base to fp32 first"
+        )
     return out
 
 
@@ -87,7 +88,7 @@ def compress(path, vectors: Vectors, lambdas, *, method: str = "task-arithmetic"
             raise TallyError(f"lambda for {unknown[0]!r}, which is no task here; tasks are {', '.join(vectors.tasks)}")
     else:
         lambdas = dict.fromkeys(vectors.tasks, lambdas)
-    bits_of.lambda_grid(lambdas, vectors.tasks)  # complain before the file is begun
+    lambda_grid(lambdas, vectors.tasks)  # complain before the file is begun
     with new_bundle(path, vectors.base, dict(zip(vectors.names, vectors.shapes, strict=True)), lambdas, method=method,
                     strict=strict, embed_base=embed_base, made_from=made_from or {}) as writer:  # fmt: skip
         out = {"vector": writer["tau"], "masks": [writer[f"mask/{task}"] for task in vectors.tasks]}
@@ -104,11 +105,15 @@ def merged_by(masks: str) -> str:
 def pack_bundle(path, base, merged, masks, lambdas: Mapping[str, float], *, method: str, embed_base: bool = True,
                 made_from: Mapping | None = None) -> None:  # fmt: skip
     """Write a bundle of what exists already: tau_mtl (one tensor per domain weight) and packed masks (one per task)."""
-    base, merged, masks = (as_checkpoint(source) for source in (base, merged, masks))
+    base, merged, masks = (
+        as_checkpoint(source, f"<{label}>") for source, label in ((base, "base"), (merged, "merged"), (masks, "masks"))
+    )
     merged_by(method)
     if masks.names != sorted(lambdas):
         odd = sorted(set(masks.names) ^ set(lambdas))[0]
-        raise TallyError(f"the task {odd!r} has a mask or a lambda but not both; make {masks.label} and its search anew")
+        raise TallyError(
+            f"the task {odd!r} has a mask or a lambda but not both; make {masks.label} and its search anew"
+        )
     shapes = {name: merged.shape(name) for name in merged.names}
     for name, shape in shapes.items():
         if base.shape(name) != shape:
@@ -182,7 +187,9 @@ class Bundle(Mapping):
     def base(self) -> Checkpoint:
         """theta_0. Raises TallyError if it is neither in the file nor given."""
         if self._base is None:
-            raise TallyError(f"{self.file.label} does not hold its base; give it: --base, or open_bundle(path, base=...)")
+            raise TallyError(
+                f"{self.file.label} does not hold its base; give it: --base, or open_bundle(path, base=...)"
+            )
         return self._base
 
     def __iter__(self) -> Iterator[str]:
@@ -231,15 +238,6 @@ class Bundle(Mapping):
         with create(path, layout, "model", facts) as writer:
             for name in bar(base.names, f"restore {task}", unit="tensor"):
                 self.weight(task, name, writer[name])
-
-    def profile(self) -> list[float]:
-        """Mask agreement profile: share of weights with n = 0..T votes."""
-        total = np.zeros(len(self.tasks) + 1, np.int64)
-        for lo in bar(range(0, self.size, CHUNK), "count votes", unit="chunk"):
-            hi = min(lo + CHUNK, self.size)
-            rows = [self.file[f"mask/{task}"][lo // 8 : -(-hi // 8)] for task in self.tasks]
-            total += counts(votes(rows, hi - lo), len(self.tasks))
-        return (total / self.size).tolist()
 
     def switch(self, model, task: str) -> None:
         """Turn a loaded torch model into task t, in place. The second time, only weights whose mask differs are touched.

@@ -1,15 +1,258 @@
-"""Verbs for people who hold checkpoints, and the workflow's stage `bundle`."""
+"""Verbs for people who hold checkpoints: compress, restore, merge, inspect, convert; and the workflow's stage bundle."""
 
 import argparse
 import json
+import sys
+from pathlib import Path
 
 from tally.cli import options
+from tally.errors import TallyError
+
+# Without validation data nothing can be searched, so the paper's grids give the defaults: the middle of lambda's, the
+# alpha that task arithmetic's authors recommend, 1 for TIES as its authors do, and the consensus of two.
+LAMBDA, ALPHA, ALPHA_TIES, K = 0.4, 0.4, 1.0, 2
 
 
 def register(verbs) -> None:
+    p = options.verb(verbs, compress, "compress")
+    _checkpoints(p)
+    p.add_argument("--method", default="task-arithmetic", help="task-arithmetic (default) or ties")
+    p.add_argument("--embed-base", action="store_true", help="put the base into the file; else it is needed to restore")
+    _output(p)
+
+    p = options.verb(verbs, restore, "restore")
+    p.add_argument("bundle", type=Path, metavar="FILE", help="bundle")
+    p.add_argument("--task", required=True, metavar="NAME", help="which of the bundle's tasks")
+    p.add_argument("--base", type=Path, metavar="PATH", help="the base, if the bundle does not hold it")
+    _output(p)
+
+    p = options.verb(verbs, merge, "merge")
+    _checkpoints(p)
+    p.add_argument("--method", required=True, help="any of the registry; an unknown one lists them")
+    p.add_argument("--k", type=int, help=f"votes a weight needs, of consensus methods (default {K})")
+    p.add_argument(
+        "--alpha", type=float,
+        help=f"scale of the merged vector (default {ALPHA}; ties {ALPHA_TIES:g}; weight-average 1/T; masked methods 1)",
+    )  # fmt: skip
+    p.add_argument("--task", metavar="NAME", help="which task, of methods that make a model per task")
+    p.add_argument("--seed", type=int, default=0, help="of random-consensus")
+    _output(p)
+
+    p = options.verb(verbs, inspect, "inspect")
+    p.add_argument("bundle", type=Path, metavar="FILE", help="bundle")
+    p.add_argument("--json", action="store_true", help="for programs")
+
+    p = options.verb(verbs, convert, "convert")
+    p.add_argument(
+        "old", type=Path, metavar="OLD", help="torch pickle of a state dict, published mask file, safetensors"
+    )
+    p.add_argument("new", type=Path, metavar="NEW", help="safetensors file")
+    p.add_argument("--dtype", help="fp32, fp16 or bf16: of all float tensors; else each keeps its own")
+    p.add_argument("--base", type=Path, metavar="PATH", help="of a mask file: the model whose weights it covers")
+    _domain(p, "all", "of a mask file: which of the base's weights to keep")
+    p.add_argument("--force", action="store_true", help="replace NEW if it exists")
+
     p = options.verb(verbs, bundle, "bundle")
     p.add_argument("--method", required=True)
     options.files(p, "base", "merged", "masks", "search", "output")
+
+
+def _checkpoints(parser: options.Parser) -> None:
+    parser.add_argument("--base", type=Path, required=True, metavar="PATH", help="safetensors file or folder of shards")
+    parser.add_argument("--finetuned", nargs="+", required=True, metavar="NAME=PATH", help="one checkpoint per task")
+    parser.add_argument(
+        "--lambda", nargs="+", dest="lambdas", metavar="X|NAME=X", default=[str(LAMBDA)],
+        help=f"of TALL masks, larger keeps less; one number, or one per task (default {LAMBDA})",
+    )  # fmt: skip
+    _domain(parser, "changed", "the weights that take part: changed (default), all, or patterns such as 'visual.*'")
+    parser.add_argument(
+        "--keep", type=float, help="share of largest weights (default: ties 0.2, magnitude-masking 0.1)"
+    )
+    parser.add_argument("--strict", action="store_true", help="masks with > instead of >= (the authors' code)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    options.threads(parser)
+
+
+def _domain(parser: options.Parser, default: str, about: str) -> None:
+    parser.add_argument("--domain", nargs="+", default=[default], metavar="PATTERN", help=about)
+
+
+def _output(parser: options.Parser) -> None:
+    options.files(parser, "output")
+    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+
+def _pairs(values: list[str], flag: str) -> dict[str, str]:
+    found = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            raise TallyError(f"--{flag} {value}: NAME=VALUE is needed, such as mnist={value or 'VALUE'}")
+        if name in found:
+            raise TallyError(f"--{flag} gives {name!r} twice")
+        found[name] = rest
+    return found
+
+
+def _lambdas(values: list[str]) -> float | dict[str, float]:
+    try:
+        if len(values) == 1 and "=" not in values[0]:
+            return float(values[0])
+        return {name: float(value) for name, value in _pairs(values, "lambda").items()}
+    except ValueError:
+        raise TallyError(f"--lambda {' '.join(values)}: numbers are needed") from None
+
+
+def _fresh(output: Path, force: bool, inputs: list[Path]) -> None:
+    """Raise TallyError if writing `output` would destroy something."""
+    if output.is_dir():
+        raise TallyError(f"{output} is a folder; name a file in it")
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise TallyError(f"{output} is an input as well; choose another output")
+    if output.exists() and not force:
+        raise TallyError(f"{output} exists; choose another output, or replace it with --force")
+
+
+def _vectors(args: argparse.Namespace, passes: int):
+    """Task vectors of the checkpoints on the command line, which show how far they are read, and hashes of the files."""
+    from tally.checkpoints import open_checkpoint, sha256
+    from tally.progress import bar
+    from tally.vectors import difference
+
+    paths = {name: Path(path) for name, path in _pairs(args.finetuned, "finetuned").items()}
+    _fresh(args.output, args.force, [args.base, *paths.values()])
+    domain = args.domain if args.domain not in (["changed"], ["all"]) else args.domain[0]
+    opened = {task: open_checkpoint(path) for task, path in paths.items()}
+    vectors = difference(args.base, opened, domain)
+    for name in vectors.base.names if isinstance(domain, str) else ():
+        for task, checkpoint in opened.items():
+            if name not in vectors.names and checkpoint[name].tobytes() != vectors.base[name].tobytes():
+                kind = vectors.base.dtypes[name]
+                print(f"note: {name!r} of {task} differs but is {kind}; the base's is kept", file=sys.stderr)
+    hashes = {task: sha256(path) for task, path in bar(paths.items(), "hash the checkpoints", unit="file")}
+    return _watched(vectors, passes), {"base": sha256(args.base), "finetuned": hashes}
+
+
+def _watched(vectors, passes: int):
+    """The same vectors with a bar of how much of `passes` readings of them is done."""
+    import threading
+
+    from tally.progress import bar
+    from tally.vectors import Vectors
+
+    ticks, lock, step = (
+        iter(bar(range(100), "read the checkpoints", unit="%")),
+        threading.Lock(),
+        passes * vectors.size / 100,
+    )
+    place = [0.0, 0]  # weights read, ticks shown
+
+    class Watched(Vectors):
+        def fill(self, lo, hi, out, *rest):
+            super().fill(lo, hi, out, *rest)
+            with lock:
+                place[0] += hi - lo
+                while place[1] < min(place[0] / step, 100):
+                    place[1] += 1
+                    next(ticks, None)
+
+    return Watched(vectors.tasks, vectors.names, vectors.sources, vectors.base)
+
+
+def compress(args: argparse.Namespace) -> None:
+    """Put T fine-tuned checkpoints into one small file, from which each can be restored."""
+    from tally.bundle import compress as write
+    from tally.bundle import merged_by
+
+    merged_by(args.method)
+    lambdas = _lambdas(args.lambdas)
+    keep = 0.2 if args.keep is None else args.keep
+    vectors, made_from = _vectors(args, passes=3 if args.method == "ties" else 1)
+    write(
+        args.output, vectors, lambdas, method=args.method, strict=args.strict, keep=keep, embed_base=args.embed_base,
+        made_from=made_from, threads=args.threads, device=args.device,
+    )  # fmt: skip
+
+
+def restore(args: argparse.Namespace) -> None:
+    """Write one task's model out of a bundle, with the base's names, shapes and dtypes."""
+    from tally.bundle import open_bundle
+
+    _fresh(args.output, args.force, [args.bundle] + ([args.base] if args.base else []))
+    open_bundle(args.bundle).check(args.task)  # before the base is hashed
+    open_bundle(args.bundle, base=args.base).restore(args.task, args.output)
+
+
+def merge(args: argparse.Namespace) -> None:
+    """Merge fine-tuned checkpoints into one model, by any method of the registry."""
+    from tally.merged_model import write_merged
+    from tally.merging import method
+
+    row = method(args.method)
+    k = K if row.has_k and args.k is None else args.k
+    lambdas = _lambdas(args.lambdas)
+    vectors, made_from = _vectors(args, passes=3 if row.merged.startswith("ties") else 1)
+    searched = ALPHA_TIES if args.method == "ties" else ALPHA
+    default = {"search": searched, "average": 1 / len(vectors.tasks), "one": 1.0}[row.alpha]
+    alpha = default if args.alpha is None else args.alpha
+    if row.alpha == "search" and args.alpha is None:
+        print(f"alpha {alpha:g}, a default: validation data would tell a better one (--alpha)", file=sys.stderr)
+    facts = {
+        "method": args.method,
+        "alpha": alpha,
+        "k": k,
+        "lambdas": lambdas if row.masks else None,
+        "task": args.task,
+    }
+    facts = {name: value for name, value in facts.items() if value is not None} | {"made_from": made_from}
+    write_merged(
+        args.output, vectors, args.method, alpha=alpha, k=k, lambdas=lambdas, task=args.task, keep=args.keep,
+        strict=args.strict, seed=args.seed, metadata=facts, threads=args.threads, device=args.device,
+    )  # fmt: skip
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """Show what is in a bundle: tasks, densities, votes, and its size."""
+    from tally.bundle import open_bundle
+    from tally.inspection import inspect as look
+
+    facts = look(open_bundle(args.bundle))
+    if args.json:
+        print(json.dumps(facts, indent=1))
+        return
+    bits, size = facts["bits"], facts["bits"]["total"] / 8
+    sign = ">" if facts["strict"] else ">="
+    print(f"{args.bundle}: {len(facts['tasks'])} tasks, {facts['method']}, masks with {sign}")
+    print(f"{facts['domain_weights']} weights in the domain, {facts['frozen_weights']} frozen")
+    print("\n".join(_table(("task", "lambda", "density"), [
+        (task, f"{row['lambda']:g}", f"{row['density']:.1%}") for task, row in facts["tasks"].items()
+    ])))  # fmt: skip
+    print(
+        "\n".join(_table(("votes", "weights"), [(str(n), f"{share:.1%}") for n, share in enumerate(facts["profile"])]))
+    )
+    print(", ".join(f"{name} {share:.1%}" for name, share in facts["shares"].items()))
+    print("\n".join(_table(("part", "megabytes", "share"), [
+        (part, f"{count / 8e6:.3f}", f"{count / bits['total']:.1%}") for part, count in bits.items()
+    ])))  # fmt: skip
+    whole = size if facts["base_embedded"] else size + facts["base_bytes"]
+    print(f"{facts['ratio']:.2f} times smaller than {len(facts['tasks'])} checkpoints", end="")
+    print("" if facts["base_embedded"] else f" with its base, which is not in the file ({whole / 1e6:.3f} MB together)")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return [
+        f"  {row[0]:<{widths[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(row[1:], widths[1:]))
+        for row in [head, *rows]
+    ]
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Convert a torch pickle or a published mask file to safetensors, without running what a pickle says."""
+    from tally.convert import convert as write
+
+    _fresh(args.new, args.force, [args.old])
+    write(args.old, args.new, args.dtype, args.base, args.domain if args.domain != ["all"] else "all")
 
 
 def bundle(args: argparse.Namespace) -> None:

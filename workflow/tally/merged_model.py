@@ -1,0 +1,111 @@
+"""Write one whole model out of T fine-tuned ones, by any method of the registry; memory does not depend on P."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from tally import masks
+from tally.bundle import CHUNK, moved
+from tally.checkpoints import create
+from tally.errors import TallyError
+from tally.merging import magnitude, merge, method, random_consensus
+from tally.merging.consensus import check_k
+from tally.progress import bar
+from tally.streaming import walk
+from tally.vectors import Vectors
+
+KEEP = {"magnitude-masking": 0.1}  # share of the largest weights; of TIES 0.2, of magnitude pruning 1 / T
+
+
+def write_merged(path, vectors: Vectors, name: str, *, alpha: float, k: int | None = None, lambdas=0.4,
+                 task: str | None = None, keep: float | None = None, strict: bool = False, seed: int = 0,
+                 metadata: dict | None = None, **walking) -> None:  # fmt: skip
+    """theta_0 + alpha * tau with the names, shapes and dtypes of `vectors.base`, atomically.
+
+    k: of consensus methods, votes a weight needs. lambdas: of TALL masks, one number or task -> number. task: which one
+    to restore, of methods that make a model per task. Raises TallyError for what a method needs and lacks, or cannot use.
+    """
+    row, base = method(name), vectors.base
+    if row.per_task != (task is not None):
+        raise TallyError(
+            f"{name} makes a model for each task; choose one of {', '.join(vectors.tasks)} with --task"
+            if row.per_task else f"{name} makes one model for all tasks; leave out --task"
+        )  # fmt: skip
+    if task is not None and task not in vectors.tasks:
+        raise TallyError(f"no task {task!r} among the fine-tuned checkpoints; there are {', '.join(vectors.tasks)}")
+    if row.has_k != (k is not None):
+        raise TallyError(f"{name} needs k, the votes a weight needs" if row.has_k else f"{name} takes no k")
+    if row.has_k:
+        check_k(k, len(vectors.tasks))
+    if not np.isfinite(alpha):
+        raise TallyError(f"alpha is {alpha}; it must be a finite number")
+    with _scratch(path, vectors.size, np.float32) as tau:
+        _fill(path, tau, vectors, name, k, lambdas, task, keep, strict, seed, walking)
+        spans = dict(zip(vectors.names, zip(vectors.offsets, vectors.offsets[1:], strict=False), strict=True))
+        layout = {weight: (base.dtypes[weight], base.shape(weight)) for weight in base.names}
+        with create(path, layout, "model", metadata) as writer:
+            for weight in bar(base.names, "write the model", unit="tensor"):
+                if weight not in spans:
+                    writer[weight][...] = base[weight]
+                    continue
+                start, stop = (int(end) for end in spans[weight])
+                out, theta = writer[weight].reshape(-1), base[weight].reshape(-1)
+                for lo in range(start, stop, CHUNK):
+                    part = np.s_[lo - start : min(lo + CHUNK, stop) - start]
+                    out[part] = moved(
+                        theta[part], base.dtypes[weight], np.float32(alpha) * tau[lo : min(lo + CHUNK, stop)]
+                    )
+
+
+@contextmanager
+def _scratch(path, size: int, dtype) -> Iterator[np.ndarray]:
+    """An array on disk beside `path`, in a file that has no name, so that nothing can be left behind."""
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash while the map is being filled
+            os.posix_fallocate(file.fileno(), 0, size * np.dtype(dtype).itemsize)
+        else:
+            file.truncate(size * np.dtype(dtype).itemsize)
+    except OSError as error:
+        raise TallyError(f"cannot write beside {path}: {error.strerror or error}; choose another folder") from None
+    with file:
+        yield np.memmap(file, dtype, "r+", shape=(size,))
+
+
+def _fill(path, tau, vectors, name, k, lambdas, task, keep, strict, seed, walking) -> None:
+    """tau[:] = what alpha scales."""
+    row, tasks, out = method(name), len(vectors.tasks), {"vector": tau}
+    ties = {"keep": 0.2 if keep is None else keep} if row.merged.startswith("ties") else {}
+    if row.per_task:
+        if name != "magnitude-pruning":
+            merge(vectors, row.merged, out=out, **ties, **walking)
+        one = replace(vectors, tasks=(task,), sources=(vectors.sources[vectors.tasks.index(task)],))
+        if row.masks:
+            (packed,) = masks.tall(one, tau, lambdas, strict=strict, **walking)
+        else:
+            share = KEEP.get(name, 1 / tasks) if keep is None else keep
+            (packed,) = magnitude(one, keep=share, **walking)
+
+        def visit(ops, lo, hi, own):
+            bits = np.unpackbits(packed[lo // 8 : -(-hi // 8)], count=hi - lo).view(bool)
+            tau[lo:hi] = np.where(bits, ops.get(own[0]) if name == "magnitude-pruning" else tau[lo:hi], 0)
+
+        walk(one, visit, **walking)
+    elif name == "random-consensus":
+        with _scratch(path, vectors.size, np.uint8) as votes:
+            merge(vectors, row.merged, lambdas=lambdas, strict=strict, out=out | {"votes": votes}, **ties, **walking)
+            for i, weight in enumerate(vectors.names):  # a tensor at a time: its draw depends on nothing else
+                part = slice(*vectors.offsets[i : i + 2])
+                one = SimpleNamespace(names=[weight], shapes=[vectors.shapes[i]])
+                tau[part] = random_consensus(tau[part], votes[part], k, tasks, one, seed)
+    elif row.has_k:
+        merge(vectors, name, k=k, lambdas=lambdas, strict=strict, out=out, **ties, **walking)
+    else:
+        merge(vectors, name, out=out, **ties, **walking)
