@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,26 +56,29 @@ def write_merged(path, vectors: Vectors, name: str, *, alpha: float, k: int | No
                 start, stop = (int(end) for end in spans[weight])
                 out, theta = writer[weight].reshape(-1), base[weight].reshape(-1)
                 for lo in range(start, stop, CHUNK):
-                    part = np.s_[lo - start : min(lo + CHUNK, stop) - start]
-                    out[part] = moved(
-                        theta[part], base.dtypes[weight], np.float32(alpha) * tau[lo : min(lo + CHUNK, stop)]
-                    )
+                    hi = min(lo + CHUNK, stop)
+                    with np.errstate(over="ignore", invalid="ignore"):  # `moved` tells
+                        delta = np.float32(alpha) * tau[lo:hi]
+                    out[lo - start : hi - start] = moved(theta[lo - start : hi - start], base.dtypes[weight], delta)
 
 
 @contextmanager
 def _scratch(path, size: int, dtype) -> Iterator[np.ndarray]:
     """An array on disk beside `path`, in a file that has no name, so that nothing can be left behind."""
-    folder = Path(path).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash while the map is being filled
-            os.posix_fallocate(file.fileno(), 0, size * np.dtype(dtype).itemsize)
-        else:
-            file.truncate(size * np.dtype(dtype).itemsize)
-    except OSError as error:
-        raise TallyError(f"cannot write beside {path}: {error.strerror or error}; choose another folder") from None
-    with file:
+    folder, count = Path(path).parent, size * np.dtype(dtype).itemsize
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            if hasattr(
+                os, "posix_fallocate"
+            ):  # a full disk is an error here, not a crash while the map is being filled
+                os.posix_fallocate(file.fileno(), 0, count)
+            else:
+                file.truncate(count)
+        except OSError as error:
+            why = f"{error.strerror or error}; free some space or choose another folder"
+            raise TallyError(f"cannot write beside {path}: {why}") from None
         yield np.memmap(file, dtype, "r+", shape=(size,))
 
 

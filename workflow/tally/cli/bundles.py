@@ -41,6 +41,7 @@ def register(verbs) -> None:
     p = options.verb(verbs, inspect, "inspect")
     p.add_argument("bundle", type=Path, metavar="FILE", help="bundle")
     p.add_argument("--json", action="store_true", help="for programs")
+    _quiet(p)
 
     p = options.verb(verbs, convert, "convert")
     p.add_argument(
@@ -51,6 +52,7 @@ def register(verbs) -> None:
     p.add_argument("--base", type=Path, metavar="PATH", help="of a mask file: the model whose weights it covers")
     _domain(p, "all", "of a mask file: which of the base's weights to keep")
     p.add_argument("--force", action="store_true", help="replace NEW if it exists")
+    _quiet(p)
 
     p = options.verb(verbs, bundle, "bundle")
     p.add_argument("--method", required=True)
@@ -61,12 +63,14 @@ def _checkpoints(parser: options.Parser) -> None:
     parser.add_argument("--base", type=Path, required=True, metavar="PATH", help="safetensors file or folder of shards")
     parser.add_argument("--finetuned", nargs="+", required=True, metavar="NAME=PATH", help="one checkpoint per task")
     parser.add_argument(
-        "--lambda", nargs="+", dest="lambdas", metavar="X|NAME=X", default=[str(LAMBDA)],
+        "--lambda", nargs="+", dest="lambdas", metavar="X|NAME=X",
         help=f"of TALL masks, larger keeps less; one number, or one per task (default {LAMBDA})",
     )  # fmt: skip
     _domain(parser, "changed", "the weights that take part: changed (default), all, or patterns such as 'visual.*'")
     parser.add_argument(
-        "--keep", type=float, help="share of largest weights (default: ties 0.2, magnitude-masking 0.1)"
+        "--keep",
+        type=float,
+        help="share of largest weights (default: ties 0.2, magnitude-masking 0.1, magnitude-pruning 1/T)",
     )
     parser.add_argument("--strict", action="store_true", help="masks with > instead of >= (the authors' code)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
@@ -80,6 +84,11 @@ def _domain(parser: options.Parser, default: str, about: str) -> None:
 def _output(parser: options.Parser) -> None:
     options.files(parser, "output")
     parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+    _quiet(parser)
+
+
+def _quiet(parser: options.Parser) -> None:  # people write it after the verb as well
+    parser.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="no progress bars")
 
 
 def _pairs(values: list[str], flag: str) -> dict[str, str]:
@@ -94,7 +103,9 @@ def _pairs(values: list[str], flag: str) -> dict[str, str]:
     return found
 
 
-def _lambdas(values: list[str]) -> float | dict[str, float]:
+def _lambdas(values: list[str] | None) -> float | dict[str, float]:
+    if values is None:
+        return LAMBDA
     try:
         if len(values) == 1 and "=" not in values[0]:
             return float(values[0])
@@ -172,6 +183,8 @@ def compress(args: argparse.Namespace) -> None:
         args.output, vectors, lambdas, method=args.method, strict=args.strict, keep=keep, embed_base=args.embed_base,
         made_from=made_from, threads=args.threads, device=args.device,
     )  # fmt: skip
+    if args.lambdas is None:
+        print(f"lambda {LAMBDA:g}, a default: validation data would tell better ones (--lambda)", file=sys.stderr)
 
 
 def restore(args: argparse.Namespace) -> None:
@@ -195,8 +208,6 @@ def merge(args: argparse.Namespace) -> None:
     searched = ALPHA_TIES if args.method == "ties" else ALPHA
     default = {"search": searched, "average": 1 / len(vectors.tasks), "one": 1.0}[row.alpha]
     alpha = default if args.alpha is None else args.alpha
-    if row.alpha == "search" and args.alpha is None:
-        print(f"alpha {alpha:g}, a default: validation data would tell a better one (--alpha)", file=sys.stderr)
     facts = {
         "method": args.method,
         "alpha": alpha,
@@ -209,6 +220,8 @@ def merge(args: argparse.Namespace) -> None:
         args.output, vectors, args.method, alpha=alpha, k=k, lambdas=lambdas, task=args.task, keep=args.keep,
         strict=args.strict, seed=args.seed, metadata=facts, threads=args.threads, device=args.device,
     )  # fmt: skip
+    if row.alpha == "search" and args.alpha is None:
+        print(f"alpha {alpha:g}, a default: validation data would tell a better one (--alpha)", file=sys.stderr)
 
 
 def inspect(args: argparse.Namespace) -> None:
