@@ -18,7 +18,7 @@ from tally.tables import (
     rows_of,
     suites_table,
 )
-from tally.typeset import show_main, write_table
+from tally.typeset import write_tables
 
 COUNTS = {"domain_weights": 87_849_216, "frozen_weights": 25_599_489}  # ViT-B/32
 
@@ -118,8 +118,10 @@ def test_suites_stand_side_by_side(main):
     assert table.loc[("tall-ties", ""), "one absolute"] > 0
 
 
-def test_a_main_table_survives_its_csv(main, tmp_path):
-    write_table(main, show_main(main), tmp_path / "main")
+def test_a_main_table_survives_its_csv(suite, main, tmp_path):
+    write_tables(suite, COUNTS, tmp_path)
+    columns = "method,k,absolute,normalized,normalized_low,normalized_high,gigabits"
+    assert (tmp_path / "main.csv").read_text().splitlines()[0] == columns
     pd.testing.assert_frame_equal(read_main(tmp_path / "main.csv"), main, check_dtype=False, atol=1e-6)
     assert read_main(tmp_path / "main.csv")["chosen"].sum() == 3
     with pytest.raises(TallyError, match=r"none\.csv: cannot be read"):

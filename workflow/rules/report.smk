@@ -6,7 +6,7 @@ rule table:
         unpack(counts_of_suite),
         base="<store>/base.safetensors",
         vector=lambda wildcards: f"<store>/task_vectors/{tasks(wildcards.suite)[0]}.safetensors",
-        code=code("tables", "statistics", "storage"),
+        code=code("records", "statistics", "storage", "tables", "typeset"),
     output:
         main=report("<store>/{suite}/tables/main.csv", caption="../report/main.rst", **shown("Tables", "main")),
         per_task=report(
@@ -41,7 +41,7 @@ rule table:
 rule figure:
     input:
         unpack(counts_of_suite),
-        code=code("figures/style", "statistics"),
+        code=lambda wildcards: code(f"figures/{wildcards.figure}", "figures/style", "records", "statistics", "tables"),
     output:
         png=report(
             "<store>/{suite}/figures/{figure}.png",
@@ -74,7 +74,7 @@ rule figure:
 rule suites:
     input:
         tables=collect("<store>/{suite}/tables/main.csv", suite=SUITES),
-        code=code("tables", "figures/tasks"),
+        code=code("figures/style", "figures/tasks", "tables", "typeset"),
     output:
         csv=report(
             "<store>/tables/suites.csv", caption="../report/suites.rst", category="Tables", labels=across("suites")

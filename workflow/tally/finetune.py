@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tally.data.augment import shifted
 from tally.evaluate import Split
 from tally.models.clip import Clip, Weights, encode_image
 from torch import Tensor
@@ -36,16 +37,19 @@ def finetune(
 ) -> Weights:  # fmt: skip
     """theta_t: AdamW on all weights of `base` (the domain) for the cross entropy of head(encoder(image)).
 
+    Each image is moved by up to two pixels when it is seen.
     The weights and the optimizer are float32; the products are in `dtype`. Learning rate: warm-up and cosine.
     `head` is float32 (C, E), logit scale included. The same seed gives the same weights on the same machine.
     """
     params = {name: torch.as_tensor(w).clone().requires_grad_() for name, w in base.items()}
     optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=weight_decay, fused=True)
+    rng = np.random.default_rng([seed, 1])
     for step, rows in enumerate(batches(len(train.labels), batch, steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = lr * learning_rate(step, steps, warmup)
         half = {name: w.to(dtype) for name, w in params.items()}
-        loss = F.cross_entropy(encode_image(half, clip, train.images[rows]) @ head.T, train.labels[rows])
+        images = shifted(train.images[rows], rng)
+        loss = F.cross_entropy(encode_image(half, clip, images) @ head.T, train.labels[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params.values(), clip_norm)

@@ -2,13 +2,13 @@
 
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tally.data.augment import shifted
 from tally.models.clip import Clip, Weights, encode_image, encode_text
 from tally.models.words import Words, split
 from torch import Tensor
@@ -70,12 +70,8 @@ def pretrain(
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Shift each picture by up to 2 pixels, stretch its contrast, invert a tenth of them: uint8 to uint8."""
-    n, _, size, _ = images.shape
-    padded = F.pad(images.float(), (2, 2, 2, 2), mode="replicate")
-    dy, dx = torch.from_numpy(rng.integers(0, 5, (2, n)))
-    span = torch.arange(size)
-    ys, xs = dy[:, None, None] + span[:, None], dx[:, None, None] + span[None, :]  # (B, R, 1), (B, 1, R)
-    moved = padded.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], ys, xs].permute(0, 3, 1, 2)  # (B, 3, R, R)
+    n = len(images)
+    moved = shifted(images, rng).float()
     gain = torch.from_numpy(rng.uniform(0.6, 1.2, (n, 1, 1, 1))).float()
     flip = torch.from_numpy(rng.random((n, 1, 1, 1)) < 0.1)
     moved = (moved - 127.5) * gain + 127.5

@@ -92,9 +92,13 @@ def storage(method: str, counts: Mapping[str, int] | None, tasks: int) -> float:
 
 
 def read_main(path: Path | str) -> pd.DataFrame:
-    """The frame of `main_table` from its CSV."""
+    """The frame of `main_table` from its CSV; which k was chosen stands in choices.csv beside it."""
+    path = Path(path)
     try:
-        return pd.read_csv(path, dtype={"k": "Int64", "chosen": "boolean"})
+        main = pd.read_csv(path, dtype={"k": "Int64"})
+        choices = pd.read_csv(path.with_name("choices.csv"), dtype={"k": "Int64", "chosen": "boolean"})
+        chosen = choices.loc[choices["k"].notna(), ["method", "k", "chosen"]]
+        return main.merge(chosen, how="left", on=["method", "k"])
     except (OSError, ValueError) as error:
         raise TallyError(f"{path}: cannot be read as a main table ({error}); make it again") from error
 

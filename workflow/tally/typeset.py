@@ -166,7 +166,7 @@ def write_tables(suite: Suite, counts: Mapping[str, int], folder: Path | str, se
     samples, folder = bootstrap(suite.hits, seed=seed), Path(folder)
     main, per_task = main_table(suite, samples, counts), per_task_table(suite)
     paired, choices = paired_table(suite, samples), choices_table(suite)
-    write_table(main, show_main(main), folder / "main")
+    write_table(main.drop(columns="chosen"), show_main(main), folder / "main")  # choices has it
     write_table(per_task, show_per_task(per_task), folder / "per_task")
     write_table(paired, show_paired(paired), folder / "paired")
     write_table(choices, show_choices(choices), folder / "choices")

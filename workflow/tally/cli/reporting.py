@@ -77,8 +77,9 @@ def summary(args: argparse.Namespace) -> None:
     """Print a run's main tables, where its figures are, and where its time went."""
     from tally.summary import stages, text
 
-    for suite in args.suites:
-        print(f"\n{suite}\n")
-        print((args.store / suite / "tables" / "main.md").read_text())
-    print(text(stages(args.store), args.cores))
+    tables = [args.store / suite / "tables" / "main.md" for suite in args.suites]
+    for path in filter(Path.exists, tables):  # a run may have been asked for less than all
+        print(f"\n{path.parent.parent.name}\n\n{path.read_text()}")
+    if rows := stages(args.store):
+        print(text(rows, args.cores))
     print(f"Tables: {args.store}/*/tables   Figures: {args.store}/*/figures")

@@ -212,7 +212,8 @@ def characters(name: str) -> frozenset[int]:
     """The code points that a font has glyphs for."""
     from fontTools.ttLib import TTFont
 
-    return frozenset(TTFont(font_folder() / f"{name}.ttf", lazy=True).getBestCmap())
+    with TTFont(font_folder() / f"{name}.ttf", lazy=True) as face:
+        return frozenset(face.getBestCmap())
 
 
 def glyph(

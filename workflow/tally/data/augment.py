@@ -1,0 +1,16 @@
+"""What training does to its pictures on the fly."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def shifted(images: Tensor, rng: np.random.Generator, pixels: int = 2) -> Tensor:
+    """Move each picture by up to `pixels` in both directions, its edge repeated: uint8 (B, 3, R, R) to the same."""
+    n, _, size, _ = images.shape
+    padded = F.pad(images.float(), (pixels,) * 4, mode="replicate").to(torch.uint8).permute(0, 2, 3, 1)
+    dy, dx = torch.from_numpy(rng.integers(0, 2 * pixels + 1, (2, n)))
+    span = torch.arange(size)
+    ys, xs = dy[:, None, None] + span[:, None], dx[:, None, None] + span[None, :]  # (B, R, 1), (B, 1, R)
+    return padded[torch.arange(n)[:, None, None], ys, xs].permute(0, 3, 1, 2)  # (B, 3, R, R)
