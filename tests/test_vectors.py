@@ -72,6 +72,8 @@ def test_domains():
         difference(base, {"a": base})
     with pytest.raises(TallyError, match="no tasks"):
         difference(base, {})
+    with pytest.raises(TallyError, match=r"256 tasks; .* at most 255"):
+        open_vectors({f"t{i}": {"w": np.float32([1])} for i in range(256)})
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -91,6 +93,28 @@ def test_overflow_is_told():
 def test_integers_are_no_task_vectors():
     with pytest.raises(TallyError, match="'w' in <a> is I64"):
         open_vectors({"a": {"w": np.arange(3)}})
+
+
+def test_floats_that_cannot_be_merged_are_not_passed_over():
+    base, model = {"w": np.float64([1, 2]), "v": np.float32([1])}, {"w": np.float64([1, 3]), "v": np.float32([2])}
+    for domain in ("changed", "all", ["w"]):
+        with pytest.raises(TallyError, match="'w' in <a> is F64, not one of F32"):
+            difference(base, {"a": model}, domain)
+    assert difference(base, {"a": model | {"w": base["w"]}}).names == ("v",)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_files_whose_tensors_are_not_aligned(tmp_path, dtype):
+    tensors = {"w": torch.randn(40).to(getattr(torch, dtype))}
+    save(tmp_path / "x", tensors, "model")
+    content = (tmp_path / "x").read_bytes()
+    length = int.from_bytes(content[:8], "little") + 1
+    (tmp_path / "odd").write_bytes(
+        length.to_bytes(8, "little") + content[8 : length + 7] + b" " + content[length + 7 :]
+    )
+    assert not open_checkpoint(tmp_path / "odd")["w"].flags.aligned
+    base = {"w": torch.zeros(40).to(getattr(torch, dtype))}
+    np.testing.assert_array_equal(difference(base, {"a": tmp_path / "odd"}).task(0), tensors["w"].float().numpy())
 
 
 def test_split_and_join():

@@ -70,3 +70,19 @@ def test_large_and_random():
     tau = np.random.default_rng(0).standard_t(2, (8, 30_011)).astype(np.float32)
     np.testing.assert_array_equal(merged(tau, "ties"), reference(tau, 0.2, True))
     np.testing.assert_array_equal(merged(tau, "ties-sum", threads=2), reference(tau, 0.2, False))
+
+
+def test_the_majority_counts_over_all_chunks():
+    tau = np.float32([[1, 1, 1, 1], [-1, 1, -1, 1]]).repeat(20, axis=1)
+    tau[:, 60:] = -1  # more negative than positive signs, but only at the end
+    tau[:, :20] *= 3
+    expected = reference(tau, 1, False)
+    assert (expected[:20] == -3).all()
+    for chunk in (8, 24, 1000):
+        np.testing.assert_array_equal(merged(tau, "ties-sum", keep=1, chunk=chunk), expected)
+    with_levels = merge(
+        open_vectors({"a": {"w": tau[0]}, "b": {"w": tau[1]}}), "ties-sum", keep=1, chunk=8, lambdas=[0.5, 0.9]
+    )
+    far = np.abs(expected - tau)
+    levels = sum((np.abs(tau) >= np.float32(scale) * far).astype(int) for scale in (0.5, 0.9))
+    np.testing.assert_array_equal(with_levels.levels, levels)

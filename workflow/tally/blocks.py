@@ -59,31 +59,31 @@ def ties(tau: np.ndarray, thresholds: np.ndarray, majority: int, mean: bool, out
     A sum of exactly 0 takes the sign `majority`. mean: divide by how many agree. Returns (sum of signs, number of
     weights where non-zero values cancelled to 0), from which the caller knows the majority and whether it mattered.
     """
-    zero = np.float32(0)
-    kept = [np.where(np.abs(row) >= threshold, row, zero) for row, threshold in zip(tau, thresholds, strict=True)]
-    mass, plus, minus, pluses, minuses = (np.zeros_like(out) for _ in range(5))
+    kept = [row * (np.abs(row) >= threshold) for row, threshold in zip(tau, thresholds, strict=True)]
+    mass = np.zeros_like(out)
     for row in kept:
         mass += row
-        plus += np.maximum(row, 0)
-        minus += np.minimum(row, 0)
-        pluses += row > 0
-        minuses += row < 0
     positive = (mass > 0) | ((mass == 0) & (majority > 0))
-    out[:] = np.where(positive, plus, minus)
+    count, some = np.zeros(out.shape, np.uint8), np.zeros(out.shape, bool)
+    out[:] = 0
+    for row in kept:
+        agrees, exists = (row > 0) == positive, row != 0
+        out += row * agrees
+        count += (agrees & exists).view(np.uint8)
+        some |= exists
     if mean:
-        out /= np.maximum(np.where(positive, pluses, minuses), 1)
+        out /= np.maximum(count, 1).astype(np.float32)
     signs = int(np.count_nonzero(mass > 0)) - int(np.count_nonzero(mass < 0))
-    return signs, int(np.count_nonzero((mass == 0) & (pluses > 0)))
+    return signs, int(np.count_nonzero((mass == 0) & some))
 
 
 def histogram(bits: np.ndarray, out: np.ndarray) -> None:
     """Count |x| by its upper 16 bits: bits uint32 of float32, out int64 (32768,)."""
-    out += np.bincount((bits & MAGNITUDE) >> 16, minlength=out.size)
+    found = np.bincount((bits & MAGNITUDE) >> 16)
+    out[: found.size] += found
 
 
 def low_histogram(bits: np.ndarray, high: int, out: np.ndarray) -> None:
     """Among the |x| whose upper 16 bits are `high`, count by the lower 16: out int64 (65536,)."""
     magnitude = bits & MAGNITUDE
-    low = magnitude[(magnitude >> 16) == high] & np.uint32(0xFFFF)
-    if low.size:
-        out += np.bincount(low, minlength=out.size)
+    np.add.at(out, magnitude[(magnitude >> 16) == high] & np.uint32(0xFFFF), 1)

@@ -63,7 +63,7 @@ def ties(tau: torch.Tensor, thresholds: np.ndarray, majority: int, mean: bool, o
         merged /= torch.where(positive, pluses, minuses).clamp(min=1)
     out[:] = merged.cpu().numpy()
     signs = int((mass > 0).sum()) - int((mass < 0).sum())
-    return signs, int(((mass == 0) & (pluses > 0)).sum())
+    return signs, int(((mass == 0) & (plus > 0)).sum())
 
 
 def histogram(bits: torch.Tensor, out: np.ndarray) -> None:

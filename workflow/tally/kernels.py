@@ -6,7 +6,7 @@ fused multiply-add, whose single rounding differs from numpy's two. All release 
 
 import numba
 import numpy as np
-from tally.blocks import bits, get, low_histogram, put, total
+from tally.blocks import bits, get, put, total
 
 __all__ = ["bits", "get", "histogram", "levels", "low_histogram", "put", "ties", "total", "widen"]
 
@@ -64,15 +64,18 @@ def ties(tau, thresholds, majority, mean, out):
                 mass[i] += x
                 plus[i] += x if x > zero else zero
                 minus[i] += x if x < zero else zero
-                pluses[i] += one if x > zero else zero
-                minuses[i] += one if x < zero else zero
+            if mean:
+                for i in range(n):
+                    x = row[i] if abs(row[i]) >= threshold else zero
+                    pluses[i] += one if x > zero else zero
+                    minuses[i] += one if x < zero else zero
         for i in range(n):
             positive = mass[i] > zero or (mass[i] == zero and majority > 0)
             kept = plus[i] if positive else minus[i]
             count = pluses[i] if positive else minuses[i]
-            out[start + i] = kept / max(count, one) if mean else kept
+            out[start + i] = kept / max(count, one)  # counts stay 0 for the sum
             signs += (mass[i] > zero) - (mass[i] < zero)
-            cancelled += mass[i] == zero and pluses[i] > zero
+            cancelled += mass[i] == zero and plus[i] > zero
     return signs, cancelled
 
 
@@ -81,3 +84,12 @@ def histogram(bits, out):
     """Count |x| by its upper 16 bits: bits uint32 of float32, out int64 (32768,)."""
     for i in range(bits.size):
         out[(bits[i] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)] += 1
+
+
+@compiled
+def low_histogram(bits, high, out):
+    """Among the |x| whose upper 16 bits are `high`, count by the lower 16: out int64 (65536,)."""
+    for i in range(bits.size):
+        magnitude = bits[i] & np.uint32(0x7FFFFFFF)
+        if magnitude >> np.uint32(16) == high:
+            out[magnitude & np.uint32(0xFFFF)] += 1

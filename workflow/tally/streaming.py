@@ -9,8 +9,8 @@ import numpy as np
 from tally import blocks
 from tally.errors import TallyError
 
-CACHE = 512 * 1024  # bytes of all tasks' chunks together: half of a usual second-level cache
-NUMBA_FROM = 150_000_000  # weights times tasks from which numba's 0.5 s of start-up pays
+CACHE = 2 << 20  # bytes of all tasks' chunks together, well within a third-level cache
+NUMBA_FROM = 80_000_000  # weights times tasks from which numba's half second of start-up pays
 DEVICE_CHUNK = 1 << 22  # weights a task in one transfer to a GPU
 
 
@@ -31,8 +31,10 @@ def backend(work: int, device: str = "cpu") -> ModuleType:
     return blocks
 
 
-def walk(vectors, visit: Callable, *, threads: int = 1, chunk: int | None = None, device: str = "cpu") -> list:
-    """Call `visit(ops, lo, hi, tau)` on every chunk and return the results in order.
+def walk(
+    vectors, visit: Callable, *, threads: int = 1, chunk: int | None = None, device: str = "cpu", starts=None
+) -> list:
+    """Call `visit(ops, lo, hi, tau)` on every chunk, or on those that begin at `starts`; return the results in order.
 
     ops: module of inner loops; tau: float32 (T, hi - lo), weights lo..hi of the flat domain, valid only during the call.
     Chunks start at multiples of 8 weights, so packed masks can be written a chunk at a time. Visits may run at once in
@@ -42,7 +44,7 @@ def walk(vectors, visit: Callable, *, threads: int = 1, chunk: int | None = None
     if threads < 1:
         raise TallyError(f"threads is {threads}; it must be at least 1")
     if chunk is None:
-        chunk = DEVICE_CHUNK if device != "cpu" else max(CACHE // (4 * tasks), 4096)
+        chunk = DEVICE_CHUNK if device != "cpu" else max(CACHE // (4 * tasks), 16384)
     chunk = -(-chunk // 8) * 8
     ops = backend(tasks * size, device)
     local = threading.local()
@@ -55,7 +57,7 @@ def walk(vectors, visit: Callable, *, threads: int = 1, chunk: int | None = None
         vectors.fill(lo, hi, tau, ops.widen)
         return visit(ops, lo, hi, ops.put(tau))
 
-    starts = range(0, size, chunk)
+    starts = range(0, size, chunk) if starts is None else starts
     if threads == 1:
         return [step(lo) for lo in starts]
     with ThreadPoolExecutor(threads) as pool:

@@ -140,7 +140,7 @@ def domain_names(base, finetuned, domain="changed") -> list[str]:
     base = as_checkpoint(base, "<base>")
     finetuned = list(finetuned.values()) if isinstance(finetuned, Mapping) else finetuned
     finetuned = [as_checkpoint(source) for source in finetuned]
-    floats = [name for name in base.names if base.dtypes[name] in FLOATS]
+    floats = [name for name in base.names if base.dtypes[name][0] in "FB" and base.dtypes[name] != "BOOL"]
     if domain == "all":
         check_aligned([base, *finetuned])
         names = floats
@@ -166,6 +166,8 @@ def _differs(a: np.ndarray, b: np.ndarray) -> bool:
 def _open(sources: Mapping[str, object]) -> tuple[tuple[str, ...], tuple[Checkpoint, ...]]:
     if not sources:
         raise TallyError("no tasks given; at least one fine-tuned checkpoint or task vector is needed")
+    if len(sources) > 255:
+        raise TallyError(f"{len(sources)} tasks; votes are counted in bytes, so at most 255")
     tasks = tuple(sorted(sources))
     return tasks, tuple(as_checkpoint(sources[task], f"<{task}>") for task in tasks)
 

@@ -69,19 +69,18 @@ def chance_profile(
     rule = merging.method("ties-sum" if method == "ties" else method)
     state = rule.prepare(vectors, keep, frozen, **walking)  # thresholds of whole vectors: a permutation keeps them
     grid = masks.lambda_grid(lambdas, vectors.tasks)
-    for majority in (1, -1):
-        total, signs, cancelled = np.zeros(len(vectors.tasks) + 1, np.int64), 0, 0
-        for name in vectors.names:
-            only = replace(vectors, names=(name,))
-            shuffled = {task: {name: _shuffled(only, t, seed)} for t, task in enumerate(vectors.tasks)}
-            part = open_vectors(shuffled)
-            out = {"votes": np.empty(part.size, np.uint8)}
-            report = merging.one_pass(part, rule, state, majority, grid, strict, None, out, **walking)
-            signs, cancelled = signs + report[0], cancelled + report[1]
-            total += counts(out["votes"], len(vectors.tasks))
-        if signs > 0 or not cancelled:
-            break
-    return (total / vectors.size).tolist()
+
+    def one_tensor(name: str, majority: int) -> tuple[np.ndarray, int, list[int]]:
+        only = replace(vectors, names=(name,))
+        part = open_vectors({task: {name: _shuffled(only, t, seed)} for t, task in enumerate(vectors.tasks)})
+        out = {"votes": np.empty(part.size, np.uint8)}
+        report = merging.one_pass(part, rule, state, majority, grid, strict, None, out, **walking)
+        return counts(out["votes"], len(vectors.tasks)), *report
+
+    tensors = {name: one_tensor(name, 1) for name in vectors.names}
+    if sum(signs for _, signs, _ in tensors.values()) <= 0:  # as in merging.merge
+        tensors |= {name: one_tensor(name, -1) for name, (_, _, unsettled) in tensors.items() if unsettled}
+    return (sum(count for count, _, _ in tensors.values()) / vectors.size).tolist()
 
 
 def _shuffled(only: Vectors, t: int, seed: int) -> np.ndarray:

@@ -112,10 +112,9 @@ def merge(
         raise TallyError(f"{name} needs one lambda, or one for each task")
     out = _outputs(vectors, grid) if out is None else out
     state = row.prepare(vectors, keep, frozen, **walking)
-    for majority in (1, -1):  # the majority sign is known after the pass; it rarely matters, then pass again
-        signs, cancelled = one_pass(vectors, row, state, majority, grid, strict, k, out, **walking)
-        if signs > 0 or not cancelled:
-            break
+    signs, unsettled = one_pass(vectors, row, state, 1, grid, strict, k, out, **walking)
+    if signs <= 0 and unsettled:  # the majority sign, known only now, is not positive: redo the chunks where it counts
+        one_pass(vectors, row, state, -1, grid, strict, k, out, starts=unsettled, **walking)
     return Merged(*(out.get(key) for key in Merged._fields))
 
 
@@ -128,8 +127,11 @@ def _outputs(vectors: Vectors, grid) -> dict[str, np.ndarray]:
     return out
 
 
-def one_pass(vectors: Vectors, row: Method, state, majority: int, grid, strict, k, out, **walking) -> tuple[int, int]:
-    """Walk once and fill whatever `out` names; returns the sums over chunks of what `row.block` returns."""
+def one_pass(
+    vectors: Vectors, row: Method, state, majority: int, grid, strict, k, out, **walking
+) -> tuple[int, list[int]]:
+    """Walk once and fill whatever `out` names. Returns the sum of elected signs and where chunks begin that hold
+    weights whose sign is the `majority`'s."""
     vector, packed = out.get("vector"), grid is not None and grid[1]
     bits, tally = out.get("masks" if packed else "levels"), out.get("votes")
 
@@ -146,7 +148,7 @@ def one_pass(vectors: Vectors, row: Method, state, majority: int, grid, strict, 
                     merged = consensus(merged, votes, k, len(tau))
         if vector is not None:
             vector[lo:hi] = merged
-        return report
+        return lo, *report
 
     reports = walk(vectors, visit, **walking)
-    return sum(signs for signs, _ in reports), sum(cancelled for _, cancelled in reports)
+    return sum(signs for _, signs, _ in reports), [lo for lo, _, cancelled in reports if cancelled]
