@@ -5,20 +5,23 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import tally
 import torch
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tally import bundle as module
-from tally.bundle import compress, fingerprint, open_bundle, pack_bundle
-from tally.checkpoints import open_checkpoint, save
+from tally.bundle import compress, fingerprint, new_bundle, open_bundle, pack_bundle
+from tally.checkpoints import Checkpoint, _header, open_checkpoint, save
 from tally.errors import TallyError
 from tally.merging import merge
+from tally.storage import gigabits
 from tally.vectors import difference
 
 SHAPES = {"text.w": (4, 6), "v.bias": (5,), "v.scale": (), "v.w": (17, 9)}
@@ -289,6 +292,42 @@ def test_size_is_the_formula(tmp_path):
     domain = sum(w.numel() for name, w in base.items() if name.startswith("v."))
     others = sum(w.numel() * w.element_size() for name, w in base.items() if not name.startswith("v."))
     assert sum(w.nbytes for w in open_checkpoint(path).tensors.values()) == 8 * domain + others + 3 * -(-domain // 8)
+
+
+def test_a_full_size_bundle_is_the_formula_and_a_thousandth(monkeypatch):
+    """20 tasks of ViT-B/32's true size; the file's size is known before a byte of it is written."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "merge.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    shapes, sizes = benchmark.shapes("ViT-B-32"), []
+    others = {f"text.{i}": (25_599_489 // 150 + (i < 25_599_489 % 150),) for i in range(150)}
+    whole = {name: np.broadcast_to(np.float32(0), shape) for name, shape in {**shapes, **others}.items()}
+    base = Checkpoint("<base>", whole, dict.fromkeys(whole, "F32"))
+
+    class Nowhere:
+        def __getitem__(self, name):
+            return self
+
+        def __setitem__(self, place, values):
+            pass
+
+    @contextmanager
+    def measured(path, layout, kind, metadata):
+        _, _, spans = _header({name: (kind, shape) for name, (kind, shape) in layout.items()}, kind, metadata)
+        sizes.append(max(stop for _, stop in spans.values()))
+        yield Nowhere()
+
+    monkeypatch.setattr(module, "create", measured)
+    monkeypatch.setattr(module, "fingerprint", lambda base: "0" * 64)
+    lambdas = {f"a-task-with-a-long-name-{t}": 0.4 for t in range(20)}
+    made_from = {"base": "0" * 64, "finetuned": dict.fromkeys(lambdas, "0" * 64)}
+    options = {"method": "ties", "strict": False, "embed_base": True, "made_from": made_from}
+    with new_bundle("nowhere", base, shapes, lambdas, **options):
+        pass
+    formula = gigabits("tall-ties", domain_weights=87_849_216, frozen_weights=25_599_489, tasks=20) * 1e9 / 8
+    assert formula <= sizes[0] <= formula * 1.001
 
 
 def test_a_full_disk_leaves_nothing(tmp_path):

@@ -126,7 +126,7 @@ def _fresh(output: Path, force: bool, inputs: list[Path]) -> None:
 
 def _vectors(args: argparse.Namespace, passes: int):
     """Task vectors of the checkpoints on the command line, which show how far they are read, and hashes of the files."""
-    from tally.checkpoints import open_checkpoint, sha256
+    from tally.checkpoints import FLOATS, open_checkpoint, sha256
     from tally.progress import bar
     from tally.vectors import difference
 
@@ -135,9 +135,10 @@ def _vectors(args: argparse.Namespace, passes: int):
     domain = args.domain if args.domain not in (["changed"], ["all"]) else args.domain[0]
     opened = {task: open_checkpoint(path) for task, path in paths.items()}
     vectors = difference(args.base, opened, domain)
-    for name in vectors.base.names if isinstance(domain, str) else ():
+    others = [name for name in vectors.base.names if vectors.base.dtypes[name] not in FLOATS]
+    for name in others if isinstance(domain, str) else ():
         for task, checkpoint in opened.items():
-            if name not in vectors.names and checkpoint[name].tobytes() != vectors.base[name].tobytes():
+            if checkpoint[name].tobytes() != vectors.base[name].tobytes():
                 kind = vectors.base.dtypes[name]
                 print(f"note: {name!r} of {task} differs but is {kind}; the base's is kept", file=sys.stderr)
     hashes = {task: sha256(path) for task, path in bar(paths.items(), "hash the checkpoints", unit="file")}
@@ -151,19 +152,15 @@ def _watched(vectors, passes: int):
     from tally.progress import bar
     from tally.vectors import Vectors
 
-    ticks, lock, step = (
-        iter(bar(range(100), "read the checkpoints", unit="%")),
-        threading.Lock(),
-        passes * vectors.size / 100,
-    )
-    place = [0.0, 0]  # weights read, ticks shown
+    ticks, lock = iter(bar(range(100), "read the checkpoints", unit="%")), threading.Lock()
+    place = [0, 0]  # weights read, ticks taken; one more than there are takes the bar to its end
 
     class Watched(Vectors):
         def fill(self, lo, hi, out, *rest):
             super().fill(lo, hi, out, *rest)
             with lock:
                 place[0] += hi - lo
-                while place[1] < min(place[0] / step, 100):
+                while place[1] <= min(100 * place[0] // (passes * vectors.size), 100):
                     place[1] += 1
                     next(ticks, None)
 
