@@ -32,7 +32,7 @@ def batches(n: int, batch: int, steps: int, seed: int):
 
 def finetune(
     base: Weights, clip: Clip, head: Tensor, train: Split, *,
-    steps: int, batch: int, lr: float, warmup: int, weight_decay: float, clip_norm: float, seed: int,
+    steps: int, batch: int, lr: float, warmup: int, weight_decay: float, clip_norm: float, seed: int, epsilon: float = 1e-8,
     dtype: torch.dtype = torch.float32, report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Weights:  # fmt: skip
     """theta_t: AdamW on all weights of `base` (the domain) for the cross entropy of head(encoder(image)).
@@ -42,7 +42,7 @@ def finetune(
     `head` is float32 (C, E), logit scale included. The same seed gives the same weights on the same machine.
     """
     params = {name: torch.as_tensor(w).clone().requires_grad_() for name, w in base.items()}
-    optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=weight_decay, eps=epsilon, fused=True)
     rng = np.random.default_rng([seed, 1])
     for step, rows in enumerate(batches(len(train.labels), batch, steps, seed)):
         for group in optimizer.param_groups:

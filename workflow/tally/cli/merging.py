@@ -198,7 +198,7 @@ def consensus(args: argparse.Namespace) -> None:
     with create(args.output, merged.layout("F32"), "consensus", metadata) as out:
         if args.method == "random-consensus":
             out.flat()[:] = merging.random_consensus(
-                tau, counted, args.k, tasks=tasks, shapes=merged.shapes, seed=args.seed
+                tau, counted, args.k, tasks=tasks, vectors=merged, seed=args.seed
             )
         else:
             merging.consensus(tau, counted, args.k, tasks=tasks, out=out.flat())
@@ -235,7 +235,7 @@ def magnitude(args: argparse.Namespace) -> None:
     vectors = open_vectors(options.by_task(args.vectors))
     if args.method == "magnitude-masking-matched":
         found = json.loads(args.search.read_text())["tasks"]
-        size = {"count": {task: round(row["density"] * vectors.size) for task, row in found.items()}}
+        size = {"counts": {task: round(row["density"] * vectors.size) for task, row in found.items()}}
     else:
         size = {
             "keep": 1 / len(vectors.tasks) if args.method == "magnitude-pruning" else args.keep,
