@@ -39,16 +39,25 @@ def fingerprint(base) -> str:
 
 
 def moved(theta: np.ndarray, dtype: str, delta: np.ndarray) -> np.ndarray:
-    """theta + delta in the stored dtype, the sum in float32; where delta is 0, exactly theta (so -0.0 stays -0.0)."""
+    """theta + delta in theta's stored dtype, the sum in float32."""
     wide = (theta.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else theta.astype(np.float32)
     with np.errstate(over="ignore"):  # told below
-        np.add(wide, delta, out=wide, where=delta != 0)
+        wide += delta
         out = narrow(wide) if dtype == "BF16" else wide.astype(theta.dtype, copy=False)
     if not np.isfinite(wide if dtype == "BF16" else out).all():
         raise TallyError(
             f"a restored weight is not finite in {dtype}, the base's dtype; convert the base to fp32 first"
         )
     return out
+
+
+def masked(tau: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """tau where the bit is set, else -0.0, which added to anything (and so to -0.0) leaves its bits as they are.
+
+    On the bits of float32, since np.where and masked additions stumble over random masks: 20 times slower.
+    """
+    every = np.negative(bits.view(np.int8), dtype=np.int32)  # 0 or all ones
+    return ((tau.view(np.int32) & every) | (~every & np.int32(-(2**31)))).view(np.float32)
 
 
 @contextmanager
@@ -226,7 +235,7 @@ class Bundle(Mapping):
         flat, source = out.reshape(-1), theta.reshape(-1)
         for lo in range(start, stop, CHUNK):
             hi = min(lo + CHUNK, stop)
-            delta = np.where(self.mask(task, lo, hi), self.file["tau"][lo:hi], np.float32(0))
+            delta = masked(self.file["tau"][lo:hi], self.mask(task, lo, hi))
             flat[lo - start : hi - start] = moved(source[lo - start : hi - start], self.base.dtypes[name], delta)
         return out
 

@@ -1,8 +1,7 @@
 """Turn a loaded torch model from one task of a bundle into another, in place (`bundle.Bundle.switch`)."""
 
-import numpy as np
 import torch
-from tally.bundle import CHUNK, Bundle, as_torch, moved
+from tally.bundle import CHUNK, Bundle, as_torch, masked, moved
 from tally.errors import TallyError
 
 Held = tuple[str, dict[str, tuple]]  # the task a model holds, and the state of its tensors when it was put there
@@ -36,13 +35,13 @@ def _stamps(tensors: dict[str, torch.Tensor]) -> dict[str, tuple]:
 
 def _change(bundle: Bundle, flat: torch.Tensor, name: str, old: str, new: str) -> None:
     """Write theta_new into `flat`, which holds theta_old, where the two masks differ."""
-    (start, stop), theta = bundle.places[name], bundle.base[name].reshape(-1)
+    (start, stop), theta, dtype = bundle.places[name], bundle.base[name].reshape(-1), bundle.base.dtypes[name]
     for lo in range(start, stop, CHUNK):
         hi = min(lo + CHUNK, stop)
-        bits = bundle.mask(new, lo, hi)
-        here = np.flatnonzero(bits != bundle.mask(old, lo, hi))
-        if here.size:
-            delta = np.where(bits[here], bundle.file["tau"][lo + here], np.float32(0))
-            here += lo - start
-            values = as_torch(moved(theta[here], bundle.base.dtypes[name], delta), bundle.base.dtypes[name])
-            flat[torch.from_numpy(here).to(flat.device)] = values.to(flat.device, flat.dtype)
+        bits, here = bundle.mask(new, lo, hi), slice(lo - start, hi - start)
+        differs = bits != bundle.mask(old, lo, hi)
+        if differs.any():
+            delta = masked(bundle.file["tau"][lo:hi], bits)
+            values = as_torch(moved(theta[here], dtype, delta), dtype).to(flat.device, flat.dtype)
+            where = torch.from_numpy(differs).to(flat.device)
+            flat[here] = torch.where(where, values, flat[here])  # half the weights differ: faster than by index

@@ -187,7 +187,7 @@ def consensus(args: argparse.Namespace) -> None:
     from tally.vectors import open_vectors
 
     merged = open_vectors({"merged": args.merged})
-    counted, tau = merged.join(open_checkpoint(args.votes)), merged.task("merged")
+    counted, tau = merged.join(open_checkpoint(args.votes)), merged.task(0)
     tasks = int(json.loads(args.votes.with_suffix(".json").read_text())["tasks"])
     metadata = {
         "method": args.method,
@@ -245,7 +245,7 @@ def magnitude(args: argparse.Namespace) -> None:
     merged = vectors.join(open_checkpoint(args.merged))
 
     def model(task: str):
-        tau = vectors.task(task) if args.method == "magnitude-pruning" else merged
+        tau = vectors.task(vectors.tasks.index(task)) if args.method == "magnitude-pruning" else merged
         part = vectors.split(np.where(unpack(masks[task], vectors.size), tau, np.float32(0)))
         return examiner.cast({name: base[name] + part[name] for name in part})
 

@@ -29,6 +29,7 @@ def register(verbs) -> None:
     p.add_argument("--warmup", type=int, default=0, help="steps of linear warm-up")
     p.add_argument("--weight-decay", type=float, default=0.1)
     p.add_argument("--clip-norm", type=float, default=1.0, help="largest norm of a gradient")
+    p.add_argument("--epsilon", type=float, default=1e-8, help="AdamW's epsilon")
     p.add_argument("--seed", type=int, default=0)
     options.arithmetic(p)
 
@@ -101,7 +102,7 @@ def finetune(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     model = read_model(args.model.parent)
-    recipe = {key: getattr(args, key) for key in ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm")}
+    recipe = {key: getattr(args, key) for key in ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm", "epsilon")}
     # two tasks of one seed see different orders; the name decides, so that a suite's order does not
     order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])
     weights = tensors(open_checkpoint(args.base), DOMAIN)
@@ -147,7 +148,7 @@ def vector(args: argparse.Namespace) -> None:
     tau = difference(args.base, {"task": finetuned}, domain=finetuned.names)
     metadata = {"finetuned_sha256": sha256(args.finetuned), "base_sha256": sha256(args.base)}
     with create(args.output, tau.layout("F32"), "task_vector", metadata) as out:
-        out.flat()[:] = tau.task("task")
+        out.flat()[:] = tau.task(0)
 
 
 def corpus(args: argparse.Namespace) -> None:
