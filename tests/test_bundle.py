@@ -172,7 +172,7 @@ def same(model, state) -> bool:
 
 @pytest.mark.parametrize("chunk", [8, 1 << 20])
 def test_switch(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr("tally.switching.CHUNK", chunk)
     base, _, path = written(tmp_path)
     bundle, model = open_bundle(path, base=base), Model()
     for task in ("t0", "t2", "t1", "t1", "t0"):

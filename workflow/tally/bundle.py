@@ -25,7 +25,7 @@ from tally.merging import merge, method
 from tally.progress import bar
 from tally.vectors import Vectors, narrow
 
-CHUNK = 1 << 20  # weights in hand at once, a multiple of 8; memory depends on it and not on P
+CHUNK = 1 << 18  # weights in hand at once: fits the cache; a multiple of 8. Memory depends on it and not on P
 TORCH = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}  # types that numpy lacks
 
 
