@@ -3,10 +3,9 @@ import copy
 import open_clip
 import pytest
 import torch
+from conftest import TINY
 from tally.models import clip as ours
 from tally.models.clip import Clip, encode_image, encode_text
-
-from conftest import TINY
 
 CONFIGS = {
     "tiny": TINY,

@@ -5,7 +5,6 @@ import json
 import pytest
 import yaml
 from tally.data.tasks import SUITES
-
 from workflow_runner import MICRO, ROOT, planned, snakemake
 
 pytestmark = pytest.mark.workflow

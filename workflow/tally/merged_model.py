@@ -1,11 +1,6 @@
 """Write one whole model out of T fine-tuned ones, by any method of the registry; memory does not depend on P."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +11,7 @@ from tally.errors import TallyError
 from tally.merging import magnitude, merge, method, random_consensus
 from tally.merging.consensus import check_k
 from tally.progress import bar
+from tally.scratch import scratch
 from tally.streaming import walk
 from tally.vectors import Vectors
 
@@ -44,7 +40,7 @@ def write_merged(path, vectors: Vectors, name: str, *, alpha: float, k: int | No
         check_k(k, len(vectors.tasks))
     if not np.isfinite(alpha):
         raise TallyError(f"alpha is {alpha}; it must be a finite number")
-    with _scratch(path, vectors.size, np.float32) as tau:
+    with scratch(path, vectors.size, np.float32) as tau:
         _fill(path, tau, vectors, name, k, lambdas, task, keep, strict, seed, walking)
         spans = dict(zip(vectors.names, zip(vectors.offsets, vectors.offsets[1:], strict=False), strict=True))
         layout = {weight: (base.dtypes[weight], base.shape(weight)) for weight in base.names}
@@ -60,26 +56,6 @@ def write_merged(path, vectors: Vectors, name: str, *, alpha: float, k: int | No
                     with np.errstate(over="ignore", invalid="ignore"):  # `moved` tells
                         delta = np.float32(alpha) * tau[lo:hi]
                     out[lo - start : hi - start] = moved(theta[lo - start : hi - start], base.dtypes[weight], delta)
-
-
-@contextmanager
-def _scratch(path, size: int, dtype) -> Iterator[np.ndarray]:
-    """An array on disk beside `path`, in a file that has no name, so that nothing can be left behind."""
-    folder, count = Path(path).parent, size * np.dtype(dtype).itemsize
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            if hasattr(
-                os, "posix_fallocate"
-            ):  # a full disk is an error here, not a crash while the map is being filled
-                os.posix_fallocate(file.fileno(), 0, count)
-            else:
-                file.truncate(count)
-        except OSError as error:
-            why = f"{error.strerror or error}; free some space or choose another folder"
-            raise TallyError(f"cannot write beside {path}: {why}") from None
-        yield np.memmap(file, dtype, "r+", shape=(size,))
 
 
 def _fill(path, tau, vectors, name, k, lambdas, task, keep, strict, seed, walking) -> None:
@@ -102,7 +78,7 @@ def _fill(path, tau, vectors, name, k, lambdas, task, keep, strict, seed, walkin
 
         walk(one, visit, **walking)
     elif name == "random-consensus":
-        with _scratch(path, vectors.size, np.uint8) as votes:
+        with scratch(path, vectors.size, np.uint8) as votes:
             merge(vectors, row.merged, lambdas=lambdas, strict=strict, out=out | {"votes": votes}, **ties, **walking)
             for i, weight in enumerate(vectors.names):  # a tensor at a time: its draw depends on nothing else
                 part = slice(*vectors.offsets[i : i + 2])

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from tally.errors import TallyError
 
 Answers = Callable[[float, str, np.ndarray], np.ndarray]

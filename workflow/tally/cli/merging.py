@@ -197,9 +197,7 @@ def consensus(args: argparse.Namespace) -> None:
     }
     with create(args.output, merged.layout("F32"), "consensus", metadata) as out:
         if args.method == "random-consensus":
-            out.flat()[:] = merging.random_consensus(
-                tau, counted, args.k, tasks=tasks, vectors=merged, seed=args.seed
-            )
+            out.flat()[:] = merging.random_consensus(tau, counted, args.k, tasks=tasks, vectors=merged, seed=args.seed)
         else:
             merging.consensus(tau, counted, args.k, tasks=tasks, out=out.flat())
 

@@ -102,7 +102,9 @@ def finetune(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     model = read_model(args.model.parent)
-    recipe = {key: getattr(args, key) for key in ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm", "epsilon")}
+    recipe = {
+        key: getattr(args, key) for key in ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm", "epsilon")
+    }
     # two tasks of one seed see different orders; the name decides, so that a suite's order does not
     order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])
     weights = tensors(open_checkpoint(args.base), DOMAIN)

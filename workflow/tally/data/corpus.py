@@ -19,7 +19,15 @@ PLACES = {
     for y, v in enumerate(("top", "middle", "bottom"))
     for x, h in enumerate(("left", "middle", "right"))
 }
-FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSerif", "STIXGeneral", "STIXGeneralBol")
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono",
+    "DejaVuSerif",
+    "STIXGeneral",
+    "STIXGeneralBol",
+)
 BLOCKS = (  # code points, first and last
     (0x21, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x400, 0x45F), (0x2010, 0x205E), (0x20A0, 0x20B5), (0x2100, 0x214B),
     (0x2150, 0x218B), (0x2190, 0x21FF), (0x2200, 0x22FF), (0x2300, 0x23CF), (0x2500, 0x257F), (0x2580, 0x259F),
@@ -34,7 +42,11 @@ def alphabet() -> tuple[tuple[str, tuple[str, ...]], ...]:
     for first, last in BLOCKS:
         for code in range(first, last + 1):
             fonts = tuple(name for name in FONTS if code in draw.characters(name))
-            if fonts and unicodedata.name(chr(code), "") and unicodedata.category(chr(code)) not in ("Mn", "Me", "Cf", "Zs"):
+            if (
+                fonts
+                and unicodedata.name(chr(code), "")
+                and unicodedata.category(chr(code)) not in ("Mn", "Me", "Cf", "Zs")
+            ):
                 rows.append((chr(code), fonts))
     return tuple(rows)
 
@@ -62,13 +74,17 @@ def picture(size: int, rng: random.Random) -> tuple[np.ndarray, str]:
 def character(size: int, rng: random.Random):
     text, fonts = rng.choice(alphabet() if rng.random() < 0.75 else COMMON)
     image, back = draw.ground(size, rng)
-    draw.glyph(image, text, rng.choice(fonts), draw.against(back, rng), rng, scale=(0.5, 0.95), turn=15, shear=0.25, stroke=0.4)
+    draw.glyph(
+        image, text, rng.choice(fonts), draw.against(back, rng), rng, scale=(0.5, 0.95), turn=15, shear=0.25, stroke=0.4
+    )
     return image, name_of(text)
 
 
 def word(size: int, rng: random.Random):
     """A short number or two letters, spelled."""
-    text = str(rng.randrange(10, 100)) if rng.random() < 0.6 else "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=2))
+    text = (
+        str(rng.randrange(10, 100)) if rng.random() < 0.6 else "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=2))
+    )
     image, back = draw.ground(size, rng)
     draw.glyph(image, text, rng.choice(FONTS), draw.against(back, rng), rng, scale=(0.75, 0.98), turn=8, shift=0.03)
     return image, f"the {'number' if text.isdigit() else 'letters'} {' '.join(text.lower())}"
@@ -78,7 +94,7 @@ def shapes(size: int, rng: random.Random):
     """'three red pentagons', 'a large blue star at the top left'."""
     noun, colour = rng.choice(draw.SHAPES), rng.choice(list(draw.COLORS))
     color = draw.shade(draw.COLORS[colour], rng)
-    image, back = draw.ground(size, rng, draw.against(color, rng, 0.25))
+    image, _ = draw.ground(size, rng, draw.against(color, rng, 0.25))
     fill, turn = rng.random() < 0.8, rng.uniform(-0.4, 0.4)
     if rng.random() < 0.6:
         n = rng.randint(1, 8)
@@ -118,7 +134,15 @@ def arrows(size: int, rng: random.Random):
     image, back = draw.ground(size, rng)
     i = rng.randrange(8)
     angle = i * math.pi / 4 + rng.uniform(-0.2, 0.2)
-    draw.arrow(image, size / 2 + rng.uniform(-3, 3), size / 2 + rng.uniform(-3, 3), size * rng.uniform(0.25, 0.42), angle, draw.against(back, rng), rng.uniform(1, 3))
+    draw.arrow(
+        image,
+        size / 2 + rng.uniform(-3, 3),
+        size / 2 + rng.uniform(-3, 3),
+        size * rng.uniform(0.25, 0.42),
+        angle,
+        draw.against(back, rng),
+        rng.uniform(1, 3),
+    )
     return image, f"an arrow pointing {draw.DIRECTIONS[i]}"
 
 
@@ -129,7 +153,15 @@ def clock(size: int, rng: random.Random):
     color = draw.against(back, rng)
     draw.shape(image, "circle", size / 2, size / 2, size * 0.43, color, fill=False)
     angle = hour * math.pi / 6 + rng.uniform(-0.1, 0.1)
-    draw.arrow(image, size / 2 + 0.16 * size * math.sin(angle), size / 2 - 0.16 * size * math.cos(angle), size * 0.17, angle, color, 1.2)
+    draw.arrow(
+        image,
+        size / 2 + 0.16 * size * math.sin(angle),
+        size / 2 - 0.16 * size * math.cos(angle),
+        size * 0.17,
+        angle,
+        color,
+        1.2,
+    )
     return image, f"a clock showing {NUMBERS[hour]}"
 
 

@@ -100,18 +100,33 @@ def outline(name: str, x: float, y: float, r: float, angle: float) -> list[tuple
         return turned([(-1, -0.28), (1, -0.28), (1, 0.28), (-1, 0.28)])
     if name == "cross":
         a = 0.33
-        return turned([(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)])
+        return turned(
+            [(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)]
+        )
     if name == "heart":
         ts = [2 * math.pi * i / 40 for i in range(40)]
-        return turned([(math.sin(t) ** 3, -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16) for t in ts])
+        return turned(
+            [
+                (
+                    math.sin(t) ** 3,
+                    -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16,
+                )
+                for t in ts
+            ]
+        )
     if name == "crescent":
         outer = [(math.cos(t), math.sin(t)) for t in (math.pi / 3 + i * 4 * math.pi / 3 / 30 for i in range(31))]
-        inner = [(0.45 + 0.87 * math.cos(t), 0.87 * math.sin(t)) for t in (5 * math.pi / 3 - 0.15 - i * (4 * math.pi / 3 - 0.3) / 30 for i in range(31))]
+        inner = [
+            (0.45 + 0.87 * math.cos(t), 0.87 * math.sin(t))
+            for t in (5 * math.pi / 3 - 0.15 - i * (4 * math.pi / 3 - 0.3) / 30 for i in range(31))
+        ]
         return turned(outer + inner)
     raise ValueError(name)
 
 
-def shape(image: Image.Image, name: str, x: float, y: float, r: float, color: Color, *, angle: float = 0.0, fill: bool = True) -> None:
+def shape(
+    image: Image.Image, name: str, x: float, y: float, r: float, color: Color, *, angle: float = 0.0, fill: bool = True
+) -> None:
     """Draw one of SHAPES; centre and radius in the picture's final pixels."""
     draw = ImageDraw.Draw(image)
     points = outline(name, 2 * x, 2 * y, 2 * r, angle)
@@ -239,7 +254,9 @@ def glyph(
     tx, ty = np.array([cx, cy]) - m @ np.array([n / 2 + dx, n / 2 + dy])
     if zoom > 1:  # soften before reducing, else thin strokes vanish
         stamp = stamp.filter(ImageFilter.BoxBlur((zoom - 1) / 2))
-    mask = stamp.transform((n, n), Image.Transform.AFFINE, (m[0, 0], m[0, 1], tx, m[1, 0], m[1, 1], ty), Image.Resampling.BILINEAR)
+    mask = stamp.transform(
+        (n, n), Image.Transform.AFFINE, (m[0, 0], m[0, 1], tx, m[1, 0], m[1, 1], ty), Image.Resampling.BILINEAR
+    )
     image.paste(color, mask=mask)
 
 

@@ -1,0 +1,91 @@
+"""Fewer bits for the base and the merged vector of a bundle than the paper's 32 a weight.
+
+fp16 and bf16 round each weight. int8 stores rint(w / s) with one float32 s = max |w| / 127 a row of a matrix (first
+axis), so that its error is at most s / 2; a vector, a scalar, and rows shorter than 64 weights share one s a tensor.
+"""
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+from tally.checkpoints import FLOATS, Checkpoint
+from tally.errors import TallyError
+from tally.vectors import narrow
+
+FLOAT = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}
+VECTOR = FLOAT | {"int8": "I8"}
+ROW = 64  # weights from which a row has a scale of its own: half a bit a weight at the most
+
+
+def known(name: str | None, table: Mapping[str, str], what: str) -> str | None:
+    """The safetensors dtype; raises TallyError for a name that is not in the table."""
+    if name is not None and name not in table:
+        raise TallyError(f"unknown {what} {name!r}; known are {', '.join(table)}")
+    return None if name is None else table[name]
+
+
+def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
+    """float32 to F32, F16, or BF16 (as uint16 bits). Raises TallyError where F16 cannot hold it."""
+    if dtype == "BF16":
+        return narrow(values)
+    with np.errstate(over="ignore"):  # told below
+        out = values.astype({"F32": np.float32, "F16": np.float16}[dtype], copy=False)
+    if not np.isfinite(out).all():
+        raise TallyError(f"a value is too large for {dtype}; choose bf16 or fp32")
+    return out
+
+
+def widened(stored: np.ndarray, dtype: str) -> np.ndarray:
+    """F32, F16 or BF16 (uint16 bits) to float32; F32 as it is."""
+    return (
+        (stored.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else stored.astype(np.float32, copy=False)
+    )
+
+
+def rows(shape: tuple[int, ...]) -> int:
+    """How many scales int8 has for a weight of this shape."""
+    return shape[0] if len(shape) > 1 and prod(shape[1:]) >= ROW else 1
+
+
+def quantize(weight: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(codes int8, flat; scales float32 (rows,)) of one flat float32 weight."""
+    table = weight.reshape(rows(shape), -1)
+    scales = abs(table).max(axis=1) / np.float32(127)
+    codes = np.rint(table / np.where(scales > 0, scales, np.float32(1))[:, None])
+    return codes.astype(np.int8).reshape(-1), scales
+
+
+def dequantize(codes: np.ndarray, scales: np.ndarray, shape: tuple[int, ...], start: int) -> np.ndarray:
+    """float32 of flat codes start .. start + len(codes) of one weight of this shape."""
+    width = max(prod(shape) // rows(shape), 1)
+    first, last = start // width, (start + len(codes) - 1) // width
+    spread = np.repeat(scales[first : last + 1], width)[start - first * width :][: len(codes)]
+    return codes.astype(np.float32) * spread
+
+
+class Restored(Mapping):
+    """Tensors of an embedded base in their original dtypes, decoded when touched."""
+
+    def __init__(self, file: Checkpoint, dtypes: Mapping[str, str]):
+        self.file, self.dtypes = file, dtypes
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.dtypes:
+            raise KeyError(name)
+        stored, dtype = self.file[f"base/{name}"], self.file.dtypes[f"base/{name}"]
+        return stored if dtype == self.dtypes[name] else rounded(widened(stored, dtype), self.dtypes[name])
+
+    def __iter__(self):
+        return iter(self.dtypes)
+
+    def __len__(self) -> int:
+        return len(self.dtypes)
+
+
+def base_dtypes(base: Checkpoint, dtype: str | None) -> dict[str, str]:
+    """In which dtype each tensor of the base is embedded: floats in `dtype` if given, but never wider than they are."""
+    narrower = dtype is not None and dtype != "F32"
+    return {
+        name: dtype if narrower and base.dtypes[name] in FLOATS and base.dtypes[name] == "F32" else base.dtypes[name]
+        for name in base.names
+    }
