@@ -39,7 +39,7 @@ rule prepare:
         mem_mb=4000,
         runtime=60,
     params:
-        resources=config["resources"],
+        resources=subpath(input.model, ancestor=2),
     message:
         "Images of {wildcards.task}: decode, resize, split"
     shell:
