@@ -17,8 +17,12 @@ except TallyError as error:
     raise WorkflowError(str(error)) from None
 
 
-# the package is found without being installed, also inside a rule's conda environment
-shell.prefix(f"export PYTHONPATH={workflow.basedir}/workflow; ")
+# The package is found without being installed, also inside a rule's conda environment. Without those environments
+# `python` is the one that runs Snakemake, whether its environment is activated or not.
+shell.prefix(
+    f"export PYTHONPATH={workflow.basedir}/workflow; "
+    + ("" if workflow.deployment_settings.deployment_method else f"export PATH={Path(sys.executable).parent}:$PATH; ")
+)
 
 
 pathvars:
