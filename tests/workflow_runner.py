@@ -14,14 +14,13 @@ def snakemake(*args: str | Path, config: Path | None = MICRO) -> subprocess.Comp
     command = [sys.executable, "-m", "snakemake", *map(str, args)]
     if config is not None:
         command += ["--configfile", str(config)]
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     return subprocess.run(
         command,
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={"PATH": path, "HOME": str(Path.home())},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},  # nothing activated
     )
 
 
