@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tally import bundle as module
-from tally.bundle import compress, fingerprint, new_bundle, open_bundle, pack_bundle
+from tally.bundle import fingerprint, open_bundle
 from tally.checkpoints import Checkpoint, _header, open_checkpoint, save
 from tally.errors import TallyError
 from tally.merging import merge
+from tally.packing import compress, new_bundle, pack_bundle
 from tally.storage import gigabits
 from tally.vectors import difference
 
@@ -250,10 +251,12 @@ def test_unknown_task(tmp_path):
         ({"domain": '{"v.w": [3]}'}, "damaged bundle"),
         ({"tasks": '["t0", "t9"]'}, "damaged bundle"),
         ({"lambdas": "{"}, "damaged bundle"),
+        ({"base_dtypes": '{"v.w": "I8"}'}, "damaged bundle"),
+        ({"base_dtypes": "3"}, "damaged bundle"),
     ],
 )
 def test_damaged_bundles(tmp_path, change, message):
-    _, _, path = written(tmp_path)
+    _, _, path = written(tmp_path, embed_base=True)
     file = open_checkpoint(path)
     raw = bytearray(path.read_bytes())
     length = int.from_bytes(raw[:8], "little")
@@ -319,8 +322,8 @@ def test_a_full_size_bundle_is_the_formula_and_a_thousandth(monkeypatch):
         sizes.append(max(stop for _, stop in spans.values()))
         yield Nowhere()
 
-    monkeypatch.setattr(module, "create", measured)
-    monkeypatch.setattr(module, "fingerprint", lambda base: "0" * 64)
+    monkeypatch.setattr("tally.packing.create", measured)
+    monkeypatch.setattr("tally.packing.fingerprint", lambda base: "0" * 64)
     lambdas = {f"a-task-with-a-long-name-{t}": 0.4 for t in range(20)}
     made_from = {"base": "0" * 64, "finetuned": dict.fromkeys(lambdas, "0" * 64)}
     options = {"method": "ties", "strict": False, "embed_base": True, "made_from": made_from}
@@ -363,7 +366,8 @@ def test_no_space_is_said_so(tmp_path, monkeypatch):
 
 CHILD = """
 import sys, itertools, pathlib
-from tally.bundle import compress, open_bundle
+from tally.bundle import open_bundle
+from tally.packing import compress
 from tally.vectors import difference
 folder = pathlib.Path(sys.argv[1])
 vectors = difference(folder / "base.safetensors", {f"t{i}": folder / f"t{i}.safetensors" for i in range(3)})

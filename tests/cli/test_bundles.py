@@ -77,6 +77,18 @@ def test_embedded_base_and_ties(folder, capsys):
     )  # an int64; 20 bytes for 159
 
 
+def test_fewer_bits(folder, capsys):
+    options = ["--embed-base", "--base-dtype", "bf16", "--vector-dtype", "int8"]
+    assert run("compress", *GIVEN, *options, "--output", "b") == 0
+    capsys.readouterr()
+    assert run("inspect", "b", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["bits"]["merged vector"] == 8 * 159 + 32 * 3
+    assert facts["bits"]["base"] == 16 * 183 + 64
+    assert (facts["vector_dtype"], facts["base_dtypes"]) == ("I8", ["BF16", "I64"])
+    assert facts["bits_per_weight_and_task"] == facts["bits"]["total"] / 159 / 3
+
+
 def test_shards_are_a_checkpoint(folder):
     base = open_checkpoint("base.safetensors")
     (folder / "shards").mkdir()
@@ -171,6 +183,8 @@ RESTORE = ["restore", "b", "--output", "x", "--task"]
         ([*COMPRESS, "--finetuned", "t=cut"], "cut is truncated"),
         ([*COMPRESS, "--finetuned", "t=cut-shards"], "cut-shards/b.safetensors is truncated"),
         ([*COMPRESS, "--finetuned", "t=pickle.pt"], "pickle.pt is a pickle, which can run code when opened"),
+        ([*COMPRESS, "--vector-dtype", "int4"], "unknown vector dtype 'int4'"),
+        ([*COMPRESS, "--base-dtype", "bf16"], "add --embed-base, or leave it out"),
         ([*COMPRESS, "--threads", "0"], "threads is 0"),
         ([*COMPRESS, "--output", "b"], "b exists; choose another output, or replace it with --force"),
         ([*COMPRESS, "--output", "base.safetensors", "--force"], "base.safetensors is an input as well"),

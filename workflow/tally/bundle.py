@@ -2,28 +2,26 @@
 
 theta_t = theta_0 + m_t o tau_mtl over the domain, theta_0 elsewhere. The file is a safetensors file:
 
-    tau          float32 (P,)            tau_mtl, weights by sorted name, each in C order
+    tau          float32 (P,)            tau_mtl, weights by sorted name, each in C order; see tally.encoding for others
     mask/<task>  uint8 (ceil(P / 8),)    m_t in numpy.packbits order
     base/<name>  as in the base          every weight of the base, if it is embedded
 
-and metadata; docs/bundle.md describes all of it. Nothing here needs torch, except what hands out torch tensors.
+and metadata; docs/bundle.md describes all of it. `tally.packing` writes it, this module reads it. Nothing here needs
+torch, except what hands out torch tensors.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import pairwise
 from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from tally.checkpoints import FORMAT, Checkpoint, as_checkpoint, create, open_checkpoint
+from tally.checkpoints import FLOATS, FORMAT, Checkpoint, as_checkpoint, create, open_checkpoint
+from tally.encoding import VECTOR, Restored, dequantize, rounded, rows, widened
 from tally.errors import TallyError
-from tally.masks import lambda_grid
-from tally.merging import merge, method
 from tally.progress import bar
-from tally.vectors import Vectors, narrow
 
 CHUNK = 1 << 18  # weights in hand at once: fits the cache; a multiple of 8. Memory depends on it and not on P
 TORCH = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}  # types that numpy lacks
@@ -39,16 +37,9 @@ def fingerprint(base) -> str:
 
 
 def moved(theta: np.ndarray, dtype: str, delta: np.ndarray) -> np.ndarray:
-    """theta + delta in theta's stored dtype, the sum in float32."""
-    wide = (theta.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else theta.astype(np.float32)
-    with np.errstate(over="ignore"):  # told below
-        wide += delta
-        out = narrow(wide) if dtype == "BF16" else wide.astype(theta.dtype, copy=False)
-    if not np.isfinite(wide if dtype == "BF16" else out).all():
-        raise TallyError(
-            f"a restored weight is not finite in {dtype}, the base's dtype; convert the base to fp32 first"
-        )
-    return out
+    """theta + delta in theta's stored dtype, the sum in float32. Raises TallyError if it is not finite."""
+    with np.errstate(over="ignore"):  # told in `rounded`
+        return rounded(widened(theta, dtype) + delta, dtype)
 
 
 def masked(tau: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -58,91 +49,6 @@ def masked(tau: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """
     every = np.negative(bits.view(np.int8), dtype=np.int32)  # 0 or all ones
     return ((tau.view(np.int32) & every) | (~every & np.int32(-(2**31)))).view(np.float32)
-
-
-@contextmanager
-def new_bundle(path, base: Checkpoint, shapes: Mapping[str, tuple], lambdas: Mapping[str, float], *, method: str,
-               strict: bool, embed_base: bool, made_from: Mapping):  # fmt: skip
-    """A bundle being written, atomically: fill `writer["tau"]` and every `writer["mask/<task>"]`."""
-    size = sum(prod(shape) for shape in shapes.values())
-    layout = {"tau": ("F32", (size,))} | {f"mask/{task}": ("U8", (-(-size // 8),)) for task in sorted(lambdas)}
-    if embed_base:
-        layout |= {f"base/{name}": (base.dtypes[name], base.shape(name)) for name in base.names}
-    metadata = {
-        "method": method,
-        "tasks": sorted(lambdas),
-        "lambdas": dict(sorted(lambdas.items())),
-        "strict": strict,
-        "domain": {name: list(shapes[name]) for name in sorted(shapes)},
-        "base_sha256": fingerprint(base),
-        "base_bytes": sum(base[name].nbytes for name in base.names),
-        "frozen_weights": sum(base[name].size for name in base.names) - size,
-        "made_from": made_from,
-    }
-    with create(path, layout, "bundle", metadata) as writer:
-        for name in base.names if embed_base else ():
-            writer[f"base/{name}"][...] = base[name]
-        yield writer
-
-
-def compress(path, vectors: Vectors, lambdas, *, method: str = "task-arithmetic", strict: bool = False,
-             keep: float = 0.2, embed_base: bool = False, made_from: Mapping | None = None, **walking) -> None:  # fmt: skip
-    """Write the bundle of `vectors.difference(base, finetuned)` in one pass (TIES: three); memory depends on T only.
-
-    lambdas: one number, or task -> number. method: task-arithmetic or ties (the sum of the elected). keep: of TIES.
-    """
-    if isinstance(lambdas, Mapping):
-        unknown = sorted(set(lambdas) - set(vectors.tasks))
-        if unknown:
-            raise TallyError(f"lambda for {unknown[0]!r}, which is no task here; tasks are {', '.join(vectors.tasks)}")
-    else:
-        lambdas = dict.fromkeys(vectors.tasks, lambdas)
-    lambda_grid(lambdas, vectors.tasks)  # complain before the file is begun
-    with new_bundle(path, vectors.base, dict(zip(vectors.names, vectors.shapes, strict=True)), lambdas, method=method,
-                    strict=strict, embed_base=embed_base, made_from=made_from or {}) as writer:  # fmt: skip
-        out = {"vector": writer["tau"], "masks": [writer[f"mask/{task}"] for task in vectors.tasks]}
-        merge(vectors, merged_by(method), lambdas=lambdas, strict=strict, keep=keep, out=out, **walking)
-
-
-def merged_by(masks: str) -> str:
-    """The merged vector that TALL masks of a method are made against and restore from."""
-    if masks not in ("task-arithmetic", "ties"):
-        raise TallyError(f"unknown method {masks!r}; a bundle's is task-arithmetic or ties")
-    return method(f"tall-{masks}").merged
-
-
-def pack_bundle(path, base, merged, masks, lambdas: Mapping[str, float], *, method: str, embed_base: bool = True,
-                made_from: Mapping | None = None) -> None:  # fmt: skip
-    """Write a bundle of what exists already: tau_mtl (one tensor per domain weight) and packed masks (one per task)."""
-    base, merged, masks = (
-        as_checkpoint(source, f"<{label}>") for source, label in ((base, "base"), (merged, "merged"), (masks, "masks"))
-    )
-    merged_by(method)
-    if masks.names != sorted(lambdas):
-        odd = sorted(set(masks.names) ^ set(lambdas))[0]
-        raise TallyError(
-            f"the task {odd!r} has a mask or a lambda but not both; make {masks.label} and its search anew"
-        )
-    shapes = {name: merged.shape(name) for name in merged.names}
-    for name, shape in shapes.items():
-        if base.shape(name) != shape:
-            raise TallyError(
-                f"tensor {name!r} is {list(base.shape(name))} in {base.label} and {list(shape)} in {merged.label}"
-            )
-    length = -(-sum(prod(shape) for shape in shapes.values()) // 8)
-    for task in masks.names:
-        if masks[task].shape != (length,) or masks.dtypes[task] != "U8":
-            raise TallyError(f"the mask of {task!r} in {masks.label} is {masks[task].size} bytes, not {length}")
-    strict = masks.metadata.get("strict") == "true"
-    with new_bundle(path, base, shapes, lambdas, method=method, strict=strict, embed_base=embed_base,
-                    made_from=made_from or {}) as writer:  # fmt: skip
-        start, tau = 0, writer["tau"]
-        for name in merged.names:
-            part = merged.float32(name).reshape(-1)
-            tau[start : start + part.size] = part
-            start += part.size
-        for task in masks.names:
-            writer[f"mask/{task}"][:] = masks[task]
 
 
 def open_bundle(path, base=None) -> "Bundle":
@@ -164,32 +70,38 @@ class Bundle(Mapping):
     """Task name -> state dict, whose torch tensors are made when they are asked for. See `open_bundle`."""
 
     def __init__(self, file: Checkpoint, base: Checkpoint | None = None):
-        self.file, self.metadata = file, {}
+        self.file = file
         try:
-            for key in ("tasks", "lambdas", "domain", "strict", "base_bytes", "frozen_weights", "made_from"):
-                self.metadata[key] = json.loads(file.metadata[key])
+            keys = ("tasks", "lambdas", "domain", "strict", "base_bytes", "frozen_weights", "made_from")
+            self.metadata = {key: json.loads(file.metadata[key]) for key in keys}
             self.metadata |= {key: file.metadata[key] for key in ("method", "base_sha256")}
+            self.metadata["base_dtypes"] = json.loads(file.metadata.get("base_dtypes", "{}"))
             self.tasks = tuple(self.metadata["tasks"])
             self.shapes = {name: tuple(shape) for name, shape in sorted(self.metadata["domain"].items())}
             sizes = [prod(shape) for shape in self.shapes.values()]
             ends = np.cumsum([0, *sizes]).tolist()
             self.places = dict(zip(self.shapes, pairwise(ends), strict=True))  # name -> where it is in the flat domain
             self.size = ends[-1]
-            whole = (file["tau"].shape, file.dtypes["tau"]) == ((self.size,), "F32")
+            whole = file["tau"].shape == (self.size,) and file.dtypes["tau"] in VECTOR.values()
+            if file.dtypes["tau"] == "I8":
+                self.scales = np.cumsum([0, *map(rows, self.shapes.values())]).tolist()  # where each weight's begin
+                whole &= (file["scale"].shape, file.dtypes["scale"]) == ((self.scales[-1],), "F32")
+                self.scales = dict(zip(self.shapes, pairwise(self.scales), strict=True))
             for mask in (f"mask/{task}" for task in self.tasks):
                 whole &= (file[mask].shape, file.dtypes[mask]) == ((-(-self.size // 8),), "U8")
+            stored = {name[5:]: dtype for name, dtype in file.dtypes.items() if name.startswith("base/")}
+            self.embedded, cast = bool(stored), self.metadata["base_dtypes"]
+            if stored:
+                whole &= all(file[f"base/{name}"].shape == shape for name, shape in self.shapes.items())
+                whole &= all(name in stored and dtype in FLOATS for name, dtype in cast.items())
         except (KeyError, ValueError, TypeError, AttributeError, TallyError):
             whole = False
         if not whole:
             raise TallyError(f"{file.label} is a damaged bundle: header and tensors disagree; make or fetch it again")
-        inside = {name[len("base/") :] for name in file.names if name.startswith("base/")}
-        self.embedded = bool(inside)
         if base is not None and fingerprint(base) != self.metadata["base_sha256"]:
             raise TallyError(f"{base.label} is not the base that {file.label} was made from (its sha256 differs)")
-        if base is None and inside:
-            base = Checkpoint(
-                file.label, {n: file[f"base/{n}"] for n in inside}, {n: file.dtypes[f"base/{n}"] for n in inside}
-            )
+        if base is None and stored:
+            base = Checkpoint(file.label, Restored(file, stored | cast), stored | cast)
         self._base, self._held = base, WeakKeyDictionary()
 
     @property
@@ -224,6 +136,14 @@ class Bundle(Mapping):
         packed = self.file[f"mask/{task}"][lo // 8 : -(-hi // 8)]
         return np.unpackbits(packed, count=hi - lo + lo % 8)[lo % 8 :].view(bool)
 
+    def tau(self, name: str, lo: int, hi: int) -> np.ndarray:
+        """tau_mtl[lo:hi] of the flat domain, within one weight, float32."""
+        stored, dtype = self.file["tau"][lo:hi], self.file.dtypes["tau"]
+        if dtype != "I8":
+            return widened(stored, dtype)
+        scales = self.file["scale"][slice(*self.scales[name])]
+        return dequantize(stored, scales, self.shapes[name], lo - self.places[name][0])
+
     def weight(self, task: str, name: str, out: np.ndarray | None = None) -> np.ndarray:
         """One weight of theta_t, in the base's shape and stored dtype (BF16: uint16 bits); into `out` if given."""
         theta = self.base[name]
@@ -235,7 +155,7 @@ class Bundle(Mapping):
         flat, source = out.reshape(-1), theta.reshape(-1)
         for lo in range(start, stop, CHUNK):
             hi = min(lo + CHUNK, stop)
-            delta = masked(self.file["tau"][lo:hi], self.mask(task, lo, hi))
+            delta = masked(self.tau(name, lo, hi), self.mask(task, lo, hi))
             flat[lo - start : hi - start] = moved(source[lo - start : hi - start], self.base.dtypes[name], delta)
         return out
 

@@ -25,13 +25,16 @@ def known(name: str | None, table: Mapping[str, str], what: str) -> str | None:
 
 
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
-    """float32 to F32, F16, or BF16 (as uint16 bits). Raises TallyError where F16 cannot hold it."""
-    if dtype == "BF16":
-        return narrow(values)
-    with np.errstate(over="ignore"):  # told below
-        out = values.astype({"F32": np.float32, "F16": np.float16}[dtype], copy=False)
-    if not np.isfinite(out).all():
-        raise TallyError(f"a value is too large for {dtype}; choose bf16 or fp32")
+    """float32 to F32, F16, or BF16 (as uint16 bits), to nearest. Raises TallyError for what the dtype cannot hold."""
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        if dtype == "BF16":
+            out = narrow(values)
+            fits = (out & 0x7F80) != 0x7F80  # not the exponent of infinity and NaN
+        else:
+            out = values.astype({"F32": np.float32, "F16": np.float16}[dtype], copy=False)
+            fits = np.isfinite(out)
+    if not fits.all():
+        raise TallyError(f"a weight is too large for {dtype}, or no number; choose a wider dtype or a smaller alpha")
     return out
 
 
@@ -44,13 +47,13 @@ def widened(stored: np.ndarray, dtype: str) -> np.ndarray:
 
 def rows(shape: tuple[int, ...]) -> int:
     """How many scales int8 has for a weight of this shape."""
-    return shape[0] if len(shape) > 1 and prod(shape[1:]) >= ROW else 1
+    return max(shape[0], 1) if len(shape) > 1 and prod(shape[1:]) >= ROW else 1
 
 
 def quantize(weight: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """(codes int8, flat; scales float32 (rows,)) of one flat float32 weight."""
     table = weight.reshape(rows(shape), -1)
-    scales = abs(table).max(axis=1) / np.float32(127)
+    scales = abs(table).max(axis=1, initial=0) / np.float32(127)
     codes = np.rint(table / np.where(scales > 0, scales, np.float32(1))[:, None])
     return codes.astype(np.int8).reshape(-1), scales
 

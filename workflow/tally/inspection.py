@@ -27,10 +27,10 @@ def inspect(bundle: Bundle) -> dict:
     formula_gigabits: the paper's storage, 32 (2 P + F) + T P bits, which counts the base.
     """
     about, file, tasks = bundle.metadata, bundle.file, len(bundle.tasks)
-    part = {"base": 0, "tau": 0, "mask": 0}
+    part = {"base": 0, "tau": 0, "scale": 0, "mask": 0}
     for name in file.names:
         part[name.split("/")[0]] += 8 * file[name].nbytes
-    bits = {"base": part["base"], "merged vector": part["tau"], "masks": part["mask"]}
+    bits = {"base": part["base"], "merged vector": part["tau"] + part["scale"], "masks": part["mask"]}
     bits["header"] = 8 * Path(file.label).stat().st_size - sum(bits.values())
     bits["total"] = sum(bits.values())
     base_bits = 8 * about["base_bytes"]
@@ -46,7 +46,10 @@ def inspect(bundle: Bundle) -> dict:
         "frozen_weights": about["frozen_weights"],
         "profile": agreement,
         "shares": shares(agreement),
+        "vector_dtype": file.dtypes["tau"],
+        "base_dtypes": sorted({file.dtypes[name] for name in file.names if name.startswith("base/")}),
         "bits": bits,
+        "bits_per_weight_and_task": bits["total"] / bundle.size / tasks,
         "formula_gigabits": gigabits(
             "tall-task-arithmetic", domain_weights=bundle.size, frozen_weights=about["frozen_weights"], tasks=tasks
         ),

@@ -41,7 +41,7 @@ def _change(bundle: Bundle, flat: torch.Tensor, name: str, old: str, new: str) -
         bits, here = bundle.mask(new, lo, hi), slice(lo - start, hi - start)
         differs = bits != bundle.mask(old, lo, hi)
         if differs.any():
-            delta = masked(bundle.file["tau"][lo:hi], bits)
+            delta = masked(bundle.tau(name, lo, hi), bits)
             values = as_torch(moved(theta[here], dtype, delta), dtype).to(flat.device, flat.dtype)
             where = torch.from_numpy(differs).to(flat.device)
             flat[here] = torch.where(where, values, flat[here])  # half the weights differ: faster than by index

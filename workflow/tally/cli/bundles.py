@@ -18,6 +18,7 @@ def register(verbs) -> None:
     _checkpoints(p)
     p.add_argument("--method", default="task-arithmetic", help="task-arithmetic (default) or ties")
     p.add_argument("--embed-base", action="store_true", help="put the base into the file; else it is needed to restore")
+    _dtypes(p)
     _output(p)
 
     p = options.verb(verbs, restore, "restore")
@@ -57,6 +58,14 @@ def register(verbs) -> None:
     p = options.verb(verbs, bundle, "bundle")
     p.add_argument("--method", required=True)
     options.files(p, "base", "merged", "masks", "search", "output")
+    _dtypes(p)
+
+
+def _dtypes(parser: options.Parser) -> None:
+    parser.add_argument("--base-dtype", help="fp16 or bf16: of an embedded base in fp32 (default: as it is)")
+    parser.add_argument(
+        "--vector-dtype", default="fp32", help="of the merged vector: fp32 (default), fp16, bf16 or int8"
+    )
 
 
 def _checkpoints(parser: options.Parser) -> None:
@@ -169,16 +178,22 @@ def _watched(vectors, passes: int):
 
 def compress(args: argparse.Namespace) -> None:
     """Put T fine-tuned checkpoints into one small file, from which each can be restored."""
-    from tally.bundle import compress as write
-    from tally.bundle import merged_by
+    from tally.encoding import FLOAT, VECTOR, known
+    from tally.packing import compress as write
+    from tally.packing import merged_by
 
+    known(args.base_dtype, FLOAT, "base dtype")
+    known(args.vector_dtype, VECTOR, "vector dtype")
+    if args.base_dtype and not args.embed_base:
+        raise TallyError("--base-dtype is for a base that is embedded; add --embed-base, or leave it out")
     merged_by(args.method)
     lambdas = _lambdas(args.lambdas)
     keep = 0.2 if args.keep is None else args.keep
     vectors, made_from = _vectors(args, passes=3 if args.method == "ties" else 1)
     write(
         args.output, vectors, lambdas, method=args.method, strict=args.strict, keep=keep, embed_base=args.embed_base,
-        made_from=made_from, threads=args.threads, device=args.device,
+        made_from=made_from, base_dtype=args.base_dtype, vector_dtype=args.vector_dtype, threads=args.threads,
+        device=args.device,
     )  # fmt: skip
     if args.lambdas is None:
         print(f"lambda {LAMBDA:g}, a default: validation data would tell better ones (--lambda)", file=sys.stderr)
@@ -267,9 +282,12 @@ def convert(args: argparse.Namespace) -> None:
 
 def bundle(args: argparse.Namespace) -> None:
     """Put base, merged vector and masks of a suite into one file."""
-    from tally.bundle import pack_bundle
     from tally.checkpoints import sha256
+    from tally.packing import pack_bundle
 
     lambdas = {task: row["lambda"] for task, row in json.loads(args.search.read_text())["tasks"].items()}
     made_from = {name: sha256(getattr(args, name)) for name in ("base", "merged", "masks")}
-    pack_bundle(args.output, args.base, args.merged, args.masks, lambdas, method=args.method, made_from=made_from)
+    pack_bundle(
+        args.output, args.base, args.merged, args.masks, lambdas, method=args.method, made_from=made_from,
+        base_dtype=args.base_dtype, vector_dtype=args.vector_dtype,
+    )  # fmt: skip

@@ -1,0 +1,135 @@
+"""Write a bundle (see `tally.bundle`): out of checkpoints, or of a merged vector and masks that exist already."""
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from math import prod
+
+import numpy as np
+from tally.bundle import CHUNK, fingerprint
+from tally.checkpoints import Checkpoint, as_checkpoint, create
+from tally.encoding import FLOAT, VECTOR, base_dtypes, known, quantize, rounded, rows, widened
+from tally.errors import TallyError
+from tally.masks import lambda_grid
+from tally.merging import merge, method
+from tally.scratch import scratch
+from tally.vectors import Vectors
+
+
+@contextmanager
+def new_bundle(path, base: Checkpoint, shapes: Mapping[str, tuple], lambdas: Mapping[str, float], *, method: str,
+               strict: bool, embed_base: bool, made_from: Mapping, base_dtype: str | None = None,
+               vector_dtype: str = "fp32"):  # fmt: skip
+    """A bundle being written, atomically. Yields (tau, masks) to be filled: float32 (P,), and task -> uint8.
+
+    base_dtype: fp16 or bf16, what fp32 tensors of an embedded base are rounded to. vector_dtype: see `tally.encoding`.
+    """
+    shapes, vector = dict(sorted(shapes.items())), known(vector_dtype, VECTOR, "vector dtype")
+    inside = base_dtypes(base, known(base_dtype, FLOAT, "base dtype")) if embed_base else {}
+    if base_dtype is not None and not embed_base:
+        raise TallyError("a base dtype is for a base that is embedded; embed it, or leave its dtype out")
+    size = sum(prod(shape) for shape in shapes.values())
+    layout = {"tau": (vector, (size,))} | {f"mask/{task}": ("U8", (-(-size // 8),)) for task in sorted(lambdas)}
+    layout |= {f"base/{name}": (dtype, base.shape(name)) for name, dtype in inside.items()}
+    if vector == "I8":
+        layout["scale"] = ("F32", (sum(map(rows, shapes.values())),))
+    metadata = {
+        "method": method,
+        "tasks": sorted(lambdas),
+        "lambdas": dict(sorted(lambdas.items())),
+        "strict": strict,
+        "domain": {name: list(shape) for name, shape in shapes.items()},
+        "base_sha256": fingerprint(base),
+        "base_bytes": sum(base[name].nbytes for name in base.names),
+        "frozen_weights": sum(base[name].size for name in base.names) - size,
+        "made_from": made_from,
+    }
+    if cast := {name: base.dtypes[name] for name in inside if inside[name] != base.dtypes[name]}:
+        metadata["base_dtypes"] = cast
+    with create(path, layout, "bundle", metadata) as writer:
+        for name, dtype in inside.items():
+            same = dtype == base.dtypes[name]
+            writer[f"base/{name}"][...] = base[name] if same else rounded(widened(base[name], base.dtypes[name]), dtype)
+        masks = {task: writer[f"mask/{task}"] for task in sorted(lambdas)}
+        if vector == "F32":
+            yield writer["tau"], masks
+        else:
+            with scratch(path, size, np.float32) as tau:
+                yield tau, masks
+                _encode(writer, tau, shapes, vector)
+
+
+def _encode(writer, tau: np.ndarray, shapes: Mapping[str, tuple], dtype: str) -> None:
+    if dtype != "I8":
+        for lo in range(0, tau.size, CHUNK):
+            writer["tau"][lo : lo + CHUNK] = rounded(tau[lo : lo + CHUNK], dtype)
+        return
+    start, row = 0, 0
+    for shape in shapes.values():
+        stop, end = start + prod(shape), row + rows(shape)
+        writer["tau"][start:stop], writer["scale"][row:end] = quantize(tau[start:stop], shape)
+        start, row = stop, end
+
+
+def compress(path, vectors: Vectors, lambdas, *, method: str = "task-arithmetic", strict: bool = False,
+             keep: float = 0.2, embed_base: bool = False, made_from: Mapping | None = None,
+             base_dtype: str | None = None, vector_dtype: str = "fp32", **walking) -> None:  # fmt: skip
+    """Write the bundle of `vectors.difference(base, finetuned)` in one pass (TIES: three); memory depends on T only.
+
+    lambdas: one number, or task -> number. method: task-arithmetic or ties (the sum of the elected). keep: of TIES.
+    Masks are made against the exact tau_mtl, whatever it is stored in.
+    """
+    if isinstance(lambdas, Mapping):
+        unknown = sorted(set(lambdas) - set(vectors.tasks))
+        if unknown:
+            raise TallyError(f"lambda for {unknown[0]!r}, which is no task here; tasks are {', '.join(vectors.tasks)}")
+    else:
+        lambdas = dict.fromkeys(vectors.tasks, lambdas)
+    lambda_grid(lambdas, vectors.tasks)  # complain before the file is begun
+    merged = merged_by(method)
+    with new_bundle(
+        path, vectors.base, dict(zip(vectors.names, vectors.shapes, strict=True)), lambdas, method=method,
+        strict=strict, embed_base=embed_base, made_from=made_from or {}, base_dtype=base_dtype, vector_dtype=vector_dtype,
+    ) as (tau, masks):  # fmt: skip
+        out = {"vector": tau, "masks": [masks[task] for task in vectors.tasks]}
+        merge(vectors, merged, lambdas=lambdas, strict=strict, keep=keep, out=out, **walking)
+
+
+def merged_by(masks: str) -> str:
+    """The merged vector that TALL masks of a method are made against and restore from."""
+    if masks not in ("task-arithmetic", "ties"):
+        raise TallyError(f"unknown method {masks!r}; a bundle's is task-arithmetic or ties")
+    return method(f"tall-{masks}").merged
+
+
+def pack_bundle(path, base, merged, masks, lambdas: Mapping[str, float], *, method: str, embed_base: bool = True,
+                made_from: Mapping | None = None, base_dtype: str | None = None, vector_dtype: str = "fp32") -> None:  # fmt: skip
+    """Write a bundle of what exists already: tau_mtl (one tensor per domain weight) and packed masks (one per task)."""
+    base, merged, masks = (
+        as_checkpoint(source, f"<{label}>") for source, label in ((base, "base"), (merged, "merged"), (masks, "masks"))
+    )
+    merged_by(method)
+    if masks.names != sorted(lambdas):
+        odd = sorted(set(masks.names) ^ set(lambdas))[0]
+        raise TallyError(f"{odd!r} has a mask or a lambda but not both; make {masks.label} and its search anew")
+    shapes = {name: merged.shape(name) for name in merged.names}
+    for name, shape in shapes.items():
+        if base.shape(name) != shape:
+            raise TallyError(
+                f"tensor {name!r} is {list(base.shape(name))} in {base.label} and {list(shape)} in {merged.label}"
+            )
+    length = -(-sum(prod(shape) for shape in shapes.values()) // 8)
+    for task in masks.names:
+        if masks[task].shape != (length,) or masks.dtypes[task] != "U8":
+            raise TallyError(f"the mask of {task!r} in {masks.label} is {masks[task].size} bytes, not {length}")
+    strict = masks.metadata.get("strict") == "true"
+    with new_bundle(
+        path, base, shapes, lambdas, method=method, strict=strict, embed_base=embed_base, made_from=made_from or {},
+        base_dtype=base_dtype, vector_dtype=vector_dtype,
+    ) as (tau, packed):  # fmt: skip
+        start = 0
+        for name in merged.names:
+            part = merged.float32(name).reshape(-1)
+            tau[start : start + part.size] = part
+            start += part.size
+        for task in masks.names:
+            packed[task][:] = masks[task]
