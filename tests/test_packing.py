@@ -1,0 +1,172 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import tally
+from conftest import ROOT
+from tally.bundle import open_bundle
+from tally.checkpoints import Checkpoint, _header, open_checkpoint, save
+from tally.errors import TallyError
+from tally.merging import merge
+from tally.packing import compress, new_bundle, pack_bundle
+from tally.storage import gigabits
+from tally.vectors import difference
+from test_bundle import models, written
+
+
+def test_the_stage_makes_the_same_bundle(tmp_path):
+    base, tuned, path = written(tmp_path, lambdas=0.4, embed_base=True)
+    vectors = difference(base, tuned)
+    merged = merge(vectors, "task-arithmetic", lambdas=0.4)
+    save(tmp_path / "merged", vectors.split(merged.vector), "merged")
+    save(tmp_path / "masks", dict(zip(vectors.tasks, merged.masks)), "masks", {"strict": False})
+    lambdas = dict.fromkeys(tuned, 0.4)
+    pack_bundle(tmp_path / "staged", base, tmp_path / "merged", tmp_path / "masks", lambdas, method="task-arithmetic")
+    one, other = open_checkpoint(path), open_checkpoint(tmp_path / "staged")
+    assert one.names == other.names
+    assert all(np.array_equal(one[name], other[name]) for name in one.names)
+    assert one.metadata == other.metadata
+    with pytest.raises(TallyError, match="'t1' has a mask or a lambda but not both"):
+        pack_bundle(tmp_path / "x", base, tmp_path / "merged", tmp_path / "masks", {"t0": 1, "t2": 1}, method="ties")
+    with pytest.raises(TallyError, match="mask of 't0' in .* is 2 bytes, not 20"):
+        pack_bundle(tmp_path / "x", base, tmp_path / "merged", {"t0": np.zeros(2, np.uint8)}, {"t0": 1}, method="ties")
+    with pytest.raises(TallyError, match=r"'v.w' is \[17, 9\] in <base> and \[9, 17\] in "):
+        pack_bundle(tmp_path / "x", base, {"v.w": np.zeros((9, 17), "f4")}, tmp_path / "masks", lambdas, method="ties")
+    assert not (tmp_path / "x").exists()
+
+
+def test_bad_requests(tmp_path):
+    base, tuned = models()
+    vectors = difference(base, tuned)
+
+    def fails(message, *args, **options):
+        with pytest.raises(TallyError, match=message):
+            compress(tmp_path / "b", *args, **options)
+        assert list(tmp_path.iterdir()) == []
+
+    fails("unknown method 'tise'; a bundle's is task-arithmetic or ties", vectors, 0.4, method="tise")
+    fails("lambda must be numbers of at least 0", vectors, -1)
+    fails("lambda must be numbers of at least 0", vectors, float("nan"))
+    fails("no lambda for the task 't1'", vectors, {"t0": 0.4})
+    fails("lambda for 't7', which is no task here", vectors, {"t0": 1, "t1": 1, "t2": 1, "t7": 1})
+    tuned["t1"]["v.w"][3, 3] = float("nan")
+    fails("NaN or infinity in tensor 'v.w' of <t1>, at flat index 30", difference(base, tuned), 0.4)
+
+
+def test_size_is_the_formula(tmp_path):
+    base, _, path = written(tmp_path, embed_base=True)
+    domain = sum(w.numel() for name, w in base.items() if name.startswith("v."))
+    others = sum(w.numel() * w.element_size() for name, w in base.items() if not name.startswith("v."))
+    assert sum(w.nbytes for w in open_checkpoint(path).tensors.values()) == 8 * domain + others + 3 * -(-domain // 8)
+
+
+def test_a_full_size_bundle_is_the_formula_and_a_thousandth(monkeypatch):
+    """20 tasks of ViT-B/32's true size; the file's size is known before a byte of it is written."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "merge.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    shapes, sizes = benchmark.shapes("ViT-B-32"), []
+    others = {f"text.{i}": (25_599_489 // 150 + (i < 25_599_489 % 150),) for i in range(150)}
+    whole = {name: np.broadcast_to(np.float32(0), shape) for name, shape in {**shapes, **others}.items()}
+    base = Checkpoint("<base>", whole, dict.fromkeys(whole, "F32"))
+
+    class Nowhere:
+        def __getitem__(self, name):
+            return self
+
+        def __setitem__(self, place, values):
+            pass
+
+    @contextmanager
+    def measured(path, layout, kind, metadata):
+        _, _, spans = _header({name: (kind, shape) for name, (kind, shape) in layout.items()}, kind, metadata)
+        sizes.append(max(stop for _, stop in spans.values()))
+        yield Nowhere()
+
+    monkeypatch.setattr("tally.packing.create", measured)
+    monkeypatch.setattr("tally.packing.fingerprint", lambda base: "0" * 64)
+    lambdas = {f"a-task-with-a-long-name-{t}": 0.4 for t in range(20)}
+    made_from = {"base": "0" * 64, "finetuned": dict.fromkeys(lambdas, "0" * 64)}
+    options = {"method": "ties", "strict": False, "embed_base": True, "made_from": made_from}
+    with new_bundle("nowhere", base, shapes, lambdas, **options):
+        pass
+    formula = gigabits("tall-ties", domain_weights=87_849_216, frozen_weights=25_599_489, tasks=20) * 1e9 / 8
+    assert formula <= sizes[0] <= formula * 1.001
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    base, tuned = models()
+    vectors = difference(base, tuned)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(TallyError, match="cannot write .*: File too large"):
+            compress(tmp_path / "b", vectors, 0.4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    compress(tmp_path / "b", vectors, 0.4)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(TallyError, match="cannot write"):
+            open_bundle(tmp_path / "b", base=base).restore("t0", tmp_path / "m")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == ["b"]
+
+
+def test_no_space_is_said_so(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(TallyError, match="disk full while writing .*; free some space"):
+        compress(tmp_path / "b", difference(*models()), 0.4)
+    assert list(tmp_path.iterdir()) == []
+
+
+CHILD = """
+import sys, itertools, pathlib
+from tally.bundle import open_bundle
+from tally.packing import compress
+from tally.vectors import difference
+folder = pathlib.Path(sys.argv[1])
+vectors = difference(folder / "base.safetensors", {f"t{i}": folder / f"t{i}.safetensors" for i in range(3)})
+print("ready", flush=True)
+for i in itertools.count():
+    compress(folder / "out" / f"b{i}", vectors, 0.4, embed_base=True)
+    open_bundle(folder / "out" / f"b{i}").restore("t1", folder / "out" / f"m{i}")
+"""
+
+
+def test_killed_at_any_moment_only_whole_files_have_their_name(tmp_path):
+    _, _, path = written(tmp_path, embed_base=True)
+    expected = open_bundle(path)
+    rng, seen = np.random.default_rng(0), 0
+    for _ in range(8):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, tmp_path], stdout=subprocess.PIPE, env=os.environ | {
+            "PYTHONPATH": os.path.dirname(os.path.dirname(tally.__file__)), "OMP_NUM_THREADS": "1"
+        })  # fmt: skip
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0, 0.15))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        for file in (tmp_path / "out").glob("[bm]*") if (tmp_path / "out").exists() else []:
+            if file.name.startswith("b"):
+                found = open_bundle(file).file
+                assert all(np.array_equal(found[name], expected.file[name]) for name in found.names)
+            else:
+                found = open_checkpoint(file)
+                assert all(np.array_equal(found[name], expected.weight("t1", name)) for name in found.names)
+            seen += 1
+            file.unlink()
+    assert seen
