@@ -68,8 +68,10 @@ def choose_alpha(
         leader = trials[bounds.index(max(bounds))]  # the first maximum: the smallest alpha
         if leader.complete:
             break
-        task = min((t for t, n in totals.items() if leader.seen[t] < n), key=lambda t: leader.seen[t] / totals[t])
-        leader.examine(answers, task, order[task][leader.seen[task] : leader.seen[task] + block])
+        coming = {t: order[t][leader.seen[t] : leader.seen[t] + block] for t, n in totals.items() if leader.seen[t] < n}
+        # the block that should lower the bound most: the pioneer's failures, each worth 1 / (examples x reference)
+        task = max(coming, key=lambda t: (~hits[t][coming[t]]).sum() / totals[t] / reference[t])
+        leader.examine(answers, task, coming[task])
     rows = [
         {
             "alpha": trial.alpha,

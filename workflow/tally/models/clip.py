@@ -66,7 +66,7 @@ def encode_image(weights: Weights, clip: Clip, images: Tensor, *, prefix: str = 
     x = torch.cat([w["class_embedding"].expand(len(x), 1, -1), x], dim=1)  # (B, S, W)
     x = x + w["positional_embedding"]
     x = layer_norm(x, w, "ln_pre")
-    x = transformer(x, w, clip.image, causal=False)
+    x = transformer(x, w, clip.image, only_first=True)
     x = layer_norm(x[:, 0], w, "ln_post") @ w["proj"]  # (B, E)
     return F.normalize(x.float(), dim=-1)
 
@@ -91,31 +91,42 @@ def layer_norm(x: Tensor, w: Weights, name: str) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"])
 
 
-def transformer(x: Tensor, w: Weights, tower: Tower, *, causal: bool) -> Tensor:
-    """Pre-norm residual blocks, (B, S, W) -> (B, S, W)."""
+def transformer(x: Tensor, w: Weights, tower: Tower, *, causal: bool = False, only_first: bool = False) -> Tensor:
+    """Pre-norm residual blocks, (B, S, W) -> (B, S, W).
+
+    `only_first` gives (B, 1, W), the first token alone: the last block then computes no other, an eighth of the work.
+    """
     for layer in range(tower.layers):
         block = f"transformer.resblocks.{layer}"
-        x = x + attention(layer_norm(x, w, f"{block}.ln_1"), w, f"{block}.attn", tower.heads, causal)
+        asked = 1 if only_first and layer == tower.layers - 1 else x.shape[1]  # tokens wanted of this block
+        normed = layer_norm(x, w, f"{block}.ln_1")
+        x = x[:, :asked] + attention(normed, asked, w, f"{block}.attn", tower.heads, causal)
         h = F.linear(layer_norm(x, w, f"{block}.ln_2"), w[f"{block}.mlp.c_fc.weight"], w[f"{block}.mlp.c_fc.bias"])
         h = h * torch.sigmoid(1.702 * h) if tower.quick_gelu else F.gelu(h)
         x = x + F.linear(h, w[f"{block}.mlp.c_proj.weight"], w[f"{block}.mlp.c_proj.bias"])
     return x
 
 
-def attention(x: Tensor, w: Weights, name: str, heads: int, causal: bool) -> Tensor:
-    """Multi-head self-attention, (B, S, W) -> (B, S, W)."""
+def attention(x: Tensor, asked: int, w: Weights, name: str, heads: int, causal: bool) -> Tensor:
+    """Multi-head self-attention of the first `asked` tokens A to all: (B, S, W) -> (B, A, W)."""
     B, S, W = x.shape
-    qkv = F.linear(x, w[f"{name}.in_proj_weight"], w[f"{name}.in_proj_bias"])
-    q, k, v = qkv.view(B, S, 3, heads, W // heads).permute(2, 0, 3, 1, 4)  # 3 x (B, H, S, W/H)
+    weight, bias = w[f"{name}.in_proj_weight"], w[f"{name}.in_proj_bias"]
+    if asked == S:
+        q, k, v = (
+            F.linear(x, weight, bias).view(B, S, 3, heads, W // heads).permute(2, 0, 3, 1, 4)
+        )  # 3 x (B, H, S, W/H)
+    else:
+        q = F.linear(x[:, :asked], weight[:W], bias[:W]).view(B, asked, heads, W // heads).transpose(1, 2)
+        k, v = F.linear(x, weight[W:], bias[W:]).view(B, S, 2, heads, W // heads).permute(2, 0, 3, 1, 4)
     if S <= SHORT and x.device.type == "cpu":
         # torch's fused CPU kernel spends more on its set-up than a short sequence takes: its backward is 10 x slower here
-        scores = q @ k.transpose(-1, -2) * (W // heads) ** -0.5  # (B, H, S, S)
+        scores = q @ k.transpose(-1, -2) * (W // heads) ** -0.5  # (B, H, A, S)
         if causal:
             scores = scores + torch.full((S, S), float("-inf"), dtype=x.dtype).triu(1)
         out = scores.softmax(-1) @ v
     else:
         out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    out = out.transpose(1, 2).reshape(B, S, W)
+    out = out.transpose(1, 2).reshape(B, asked, W)
     return F.linear(out, w[f"{name}.out_proj.weight"], w[f"{name}.out_proj.bias"])
 
 
