@@ -30,7 +30,7 @@ rule all:
     default_target: True
     input:
         collect("<store>/{suite}/tables/{table}.csv", suite=config["suites"], table=TABLES),
-        collect("<store>/{suite}/figures/{figure}.png", suite=config["suites"], figure=FIGURES),
+        collect("<store>/{suite}/figures/{figure}.png", suite=config["suites"], figure=list(figures())),
         collect("<store>/{suite}/bundles/{method}.safetensors", suite=config["suites"], method=masked()),
         "<store>/tables/suites.csv",
         "<store>/figures/tasks.png",

@@ -39,6 +39,7 @@ def test_help_lists_the_verbs_and_imports_nothing_heavy():
 )
 def test_errors_are_one_line_and_exit_code_2(monkeypatch, capsys, error):
     def fail(args):
+        """Fail."""
         raise error
 
     monkeypatch.setattr(cli.tasks, "vector", fail)

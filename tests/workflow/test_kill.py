@@ -20,8 +20,8 @@ def test_a_killed_run_resumes_without_losing_finished_work(tmp_path):
     target = tmp_path / "mini-clip" / "micro" / "accuracy" / "task-arithmetic.json"
     flags = ["--cores", "1", "--configfile", str(MICRO), "--config", f"results={tmp_path}", *CONFIG]
     command = [sys.executable, "-m", "snakemake", str(target), *flags]
-    log = (tmp_path / "log").open("w")
-    run = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     finetuned = tmp_path / "mini-clip" / "finetuned"
     deadline = time.monotonic() + 300
     logs = tmp_path / "mini-clip" / "logs" / "finetune"

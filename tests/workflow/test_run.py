@@ -128,7 +128,10 @@ def test_random_consensus_keeps_as_many_weights_per_tensor(store):
 
 def test_main_table_against_open_clip_and_plain_means(store):
     """The rows of the main table from scratch: open_clip's module, torch, and means."""
-    rows = {(r["method"], r["k"]): r for r in csv.DictReader((store / "micro" / "tables" / "main.csv").open())}
+    rows = {
+        (r["method"], r["k"]): r
+        for r in csv.DictReader((store / "micro" / "tables" / "main.csv").read_text().splitlines())
+    }
     tau, base = vectors(store), load_file(store / "base.safetensors")
     image = {name: w for name, w in base.items() if name.startswith("visual.")}
     fine = {t: accuracy(store, load_file(store / "finetuned" / f"{t}.safetensors"), t).mean() for t in TASKS}
@@ -211,7 +214,7 @@ def test_one_more_task_trains_one_model(results):
 
 
 def test_another_learning_rate_for_one_task_trains_that_task(results):
-    run = again(results, tasks={"colors": {"lr": 0.001}})
+    run = again(results, tasks={"colors": {"lr": 0.002}})
     assert [m for m in messages(run.stdout) if "Fine-tune" in m] == ["Fine-tune on colors"]
     assert "prepare" not in planned(run.stdout)
 

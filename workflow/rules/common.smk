@@ -1,5 +1,7 @@
 # Config, names and the functions that rules share.
 
+import os
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -8,20 +10,26 @@ from snakemake.utils import validate
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from tally.config import check  # noqa: E402
+from tally.data.tasks import fingerprint, modules, task  # noqa: E402
 from tally.errors import TallyError  # noqa: E402
 
-validate(config, "../schemas/config.schema.yaml")
 try:
+    validate(config, "../schemas/config.schema.yaml")
     check(config)
-except TallyError as error:
-    raise WorkflowError(str(error)) from None
+except (WorkflowError, TallyError) as error:
+    lines = [line for line in str(error).splitlines() if line.startswith(("ValidationError", "On ", "config"))]
+    raise WorkflowError("config: " + " ".join(lines)) from None
 
 
 # The package is found without being installed, also inside a rule's conda environment. Without those environments
 # `python` is the one that runs Snakemake, whether its environment is activated or not.
 shell.prefix(
-    f"export PYTHONPATH={workflow.basedir}/workflow; "
-    + ("" if workflow.deployment_settings.deployment_method else f"export PATH={Path(sys.executable).parent}:$PATH; ")
+    f"export PYTHONPATH={shlex.quote(workflow.basedir)}/workflow; "
+    + (
+        ""
+        if workflow.deployment_settings.deployment_method
+        else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    )
 )
 
 
@@ -35,7 +43,6 @@ MERGING = config["merging"]
 METHODS = config["methods"]
 
 TABLES = ["main", "per_task", "paired", "choices"]
-FIGURES = ["overview", "agreement", "accuracy_vs_k", "density", "radar"]
 
 # the merged vector that a method scales, and whose TALL masks it counts
 SUMMED = {
@@ -94,6 +101,17 @@ def masked():
     return [m.removeprefix("tall-") for m in METHODS if m.startswith("tall-")]
 
 
+def figures():
+    """The figures that the methods of this run can fill."""
+    yield from ("overview", "radar")
+    if masked():
+        yield "agreement"
+    if "task-arithmetic" in masked():
+        yield "density"
+    if any(method in VOTERS for method in METHODS):
+        yield "accuracy_vs_k"
+
+
 def candidates(suite):
     """Everything that is evaluated on a suite beside the base and the fine-tuned models."""
     for method in METHODS:
@@ -113,14 +131,34 @@ def scaled_vector(wildcards):
     return f"<store>/{wildcards.suite}/merged/{sources[wildcards.method]}.safetensors"
 
 
-def share_options(*flags):
-    """The share of each task vector that a method keeps, of the domain's weights or (authors' code) of all."""
+def alpha_options(method, suite):
+    """The grid to search, or weight averaging's one value."""
+    if method == "weight-average":
+        return f"--alpha {1 / len(SUITES[suite])}"
+    return f"--alphas {' '.join(map(str, MERGING['alphas']))}"
+
+
+def share_options(share):
+    """A share of each task vector, of the domain's weights or (authors' code) of the frozen ones too."""
     of = (
         ""
-        if MERGING["ties_share_of"] == "domain"
+        if MERGING["share_of"] == "domain"
         else f" --frozen-of {config['results']}/{config['model']}/base.safetensors"
     )
-    return " ".join(flags) + of
+    return f"--keep {share}{of}"
+
+
+def ties_options(method):
+    return share_options(MERGING["ties_keep"]) if method.startswith("ties") else ""
+
+
+def magnitude_options(method):
+    return share_options(MERGING["magnitude_keep"]) if method == "masking" else ""
+
+
+def counted_too(wildcards):
+    """The base, where shares count its frozen weights."""
+    return [] if MERGING["share_of"] == "domain" else "<store>/base.safetensors"
 
 
 def counts_of_suite(wildcards):
@@ -151,6 +189,6 @@ def recipe(wildcards):
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(values.items()))
 
 
-def code(*modules):
+def code(*names):
     """Sources as inputs: a changed method reruns what it made, and an untouched file (by content) nothing."""
-    return [f"{workflow.basedir}/workflow/tally/{module}.py" for module in modules]
+    return [os.path.relpath(f"{workflow.basedir}/workflow/tally/{name}.py") for name in names]

@@ -9,6 +9,7 @@ rule evaluate:
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
         finetuned=of_tasks("<store>/finetuned/{task}.json"),
+        code=code("evaluate", "models/clip", "selection"),
     output:
         "<store>/{suite}/accuracy/{method}.json",
     log:
@@ -23,11 +24,8 @@ rule evaluate:
     resources:
         mem_mb=6000,
         runtime=240,
-        gpu=1,
     params:
-        alphas=lambda wildcards: (
-            [1 / len(SUITES[wildcards.suite])] if wildcards.method == "weight-average" else MERGING["alphas"]
-        ),
+        alpha=lambda wildcards: alpha_options(wildcards.method, wildcards.suite),
         k="",
         precision=config["precision"],
     message:
@@ -35,7 +33,7 @@ rule evaluate:
     shell:
         "python -m tally evaluate --suite {wildcards.suite} --method {wildcards.method} {params.k} --model {input.model}"
         " --base {input.base} --vector {input.vector} --heads {input.heads} --data {input.data}"
-        " --finetuned {input.finetuned} --alphas {params.alphas} --precision {params.precision} --threads {threads}"
+        " --finetuned {input.finetuned} {params.alpha} --precision {params.precision} --threads {threads}"
         " --output {output} 2> {log}"
 
 
@@ -47,6 +45,7 @@ use rule evaluate as evaluate_consensus with:
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
         finetuned=of_tasks("<store>/finetuned/{task}.json"),
+        code=code("evaluate", "models/clip", "selection"),
     output:
         "<store>/{suite}/accuracy/{method}-k{k}.json",
     log:
@@ -56,7 +55,7 @@ use rule evaluate as evaluate_consensus with:
     wildcard_constraints:
         method="|".join(VOTERS),
     params:
-        alphas=MERGING["alphas"],
+        alpha=lambda wildcards: alpha_options(wildcards.method, wildcards.suite),
         k="--k {k}",
         precision=config["precision"],
     message:
@@ -72,7 +71,7 @@ rule magnitude:
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
         search="<store>/{suite}/masks/task-arithmetic.json",
-        code=code(*MATHEMATICS, "merging/magnitude"),
+        code=code(*MATHEMATICS, "evaluate", "masks", "merging/magnitude", "models/clip"),
     output:
         "<store>/{suite}/accuracy/magnitude-{method}.json",
     log:
@@ -85,9 +84,8 @@ rule magnitude:
     resources:
         mem_mb=6000,
         runtime=60,
-        gpu=1,
     params:
-        options=share_options(f"--keep {MERGING['magnitude_keep']}"),
+        options=lambda wildcards: magnitude_options(wildcards.method),
         precision=config["precision"],
     message:
         "Evaluate magnitude {wildcards.method} on {wildcards.suite}"

@@ -1,11 +1,12 @@
 # A suite's task vectors: merge them, build the TALL masks, count the votes, remove what too few masks want.
 
-MATHEMATICS = ["blocks", "kernels", "streaming", "vectors"]
+MATHEMATICS = ["blocks", "kernels", "merging/__init__", "streaming", "vectors"]
 
 
 rule merge_vectors:
     input:
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
+        base=counted_too,
         code=lambda wildcards: code(*MATHEMATICS, MODULES[wildcards.method]),
     output:
         "<store>/{suite}/merged/{method}.safetensors",
@@ -20,7 +21,7 @@ rule merge_vectors:
         mem_mb=2000,
         runtime=30,
     params:
-        options=share_options(f"--keep {MERGING['ties_keep']}"),
+        options=lambda wildcards: ties_options(wildcards.method),
     message:
         "Merge the task vectors of {wildcards.suite}: {wildcards.method}"
     shell:
@@ -36,7 +37,7 @@ rule mask:
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
-        code=code(*MATHEMATICS, "masks"),
+        code=code(*MATHEMATICS, "evaluate", "masks", "models/clip", "selection"),
     output:
         masks="<store>/{suite}/masks/{method}.safetensors",
         search="<store>/{suite}/masks/{method}.json",
@@ -53,7 +54,6 @@ rule mask:
     resources:
         mem_mb=6000,
         runtime=120,
-        gpu=1,
     params:
         lambdas=MERGING["lambdas"],
         strict="--strict" if MERGING["tie_rule"] == ">" else "",
@@ -72,7 +72,8 @@ rule vote:
         masks="<store>/{suite}/masks/{method}.safetensors",
         search="<store>/{suite}/masks/{method}.json",
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
-        code=code(*MATHEMATICS, "votes"),
+        base=counted_too,
+        code=lambda wildcards: code(*MATHEMATICS, "masks", MODULES[wildcards.method], "votes"),
     output:
         votes="<store>/{suite}/votes/{method}.safetensors",
         profile="<store>/{suite}/votes/{method}.json",
@@ -87,7 +88,7 @@ rule vote:
         mem_mb=4000,
         runtime=60,
     params:
-        options=share_options(f"--keep {MERGING['ties_keep']}"),
+        options=lambda wildcards: ties_options(wildcards.method),
         strict="--strict" if MERGING["tie_rule"] == ">" else "",
         seed=config["seed"],
     message:
@@ -101,8 +102,9 @@ rule vote:
 rule consensus:
     input:
         votes=lambda wildcards: f"<store>/{wildcards.suite}/votes/{VOTERS[wildcards.method]}.safetensors",
+        profile=lambda wildcards: f"<store>/{wildcards.suite}/votes/{VOTERS[wildcards.method]}.json",
         merged=lambda wildcards: f"<store>/{wildcards.suite}/merged/{SUMMED[wildcards.method]}.safetensors",
-        code=lambda wildcards: code(MODULES[wildcards.method]),
+        code=lambda wildcards: code("merging/consensus", MODULES[wildcards.method]),
     output:
         "<store>/{suite}/consensus/{method}/k{k}.safetensors",
     log:
@@ -120,5 +122,5 @@ rule consensus:
     message:
         "Consensus of {wildcards.suite}: {wildcards.method}, k = {wildcards.k}"
     shell:
-        "python -m tally consensus --method {wildcards.method} --k {wildcards.k} --votes {input.votes}"
+        "python -m tally consensus --method {wildcards.method} --k {wildcards.k} --votes {input.votes} --profile {input.profile}"
         " --merged {input.merged} {params.seed} --output {output} 2> {log}"

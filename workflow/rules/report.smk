@@ -74,6 +74,7 @@ rule figure:
 rule suites:
     input:
         tables=collect("<store>/{suite}/tables/main.csv", suite=SUITES),
+        choices=collect("<store>/{suite}/tables/choices.csv", suite=SUITES),
         code=code("figures/style", "figures/tasks", "tables", "typeset"),
     output:
         csv=report(

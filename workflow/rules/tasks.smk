@@ -25,7 +25,7 @@ rule base:
 rule prepare:
     input:
         model="<model>/open_clip_config.json",
-        code=code("data/tasks", "data/prepare"),
+        code=lambda wildcards: code("data/prepare", "data/splits", *modules(task(wildcards.task))),
     output:
         "<store>/data/{task}.safetensors",
     log:
@@ -40,6 +40,7 @@ rule prepare:
         runtime=60,
     params:
         resources=subpath(input.model, ancestor=2),
+        row=lambda wildcards: fingerprint(task(wildcards.task)),
     message:
         "Images of {wildcards.task}: decode, resize, split"
     shell:
@@ -53,6 +54,7 @@ rule head:
         words="<model>/words.json",
         base="<store>/base.safetensors",
         data="<store>/data/{task}.safetensors",
+        code=code("models/base", "models/clip", "models/words"),
     output:
         head="<store>/heads/{task}.safetensors",
         counts="<store>/heads/{task}.json",
@@ -68,6 +70,7 @@ rule head:
         runtime=30,
     params:
         precision=config["precision"],
+        row=lambda wildcards: fingerprint(task(wildcards.task)),
     message:
         "Zero-shot head of {wildcards.task}"
     shell:
@@ -75,6 +78,7 @@ rule head:
         " --precision {params.precision} --threads {threads} --output {output.head} --counts {output.counts} 2> {log}"
 
 
+# no code= here: a training of hours is not thrown away for a comment in a module
 rule finetune:
     input:
         model="<model>/open_clip_config.json",
@@ -94,7 +98,6 @@ rule finetune:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=1,
     params:
         recipe=recipe,
         seed=config["seed"],

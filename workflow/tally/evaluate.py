@@ -70,10 +70,11 @@ class Bench(NamedTuple):
 
 def evaluate(
     examiner: Examiner, bench: Bench, base: Mapping[str, np.ndarray], vector: Mapping[str, np.ndarray],
-    alphas: Sequence[float], reference: Mapping[str, float],
+    alphas: Sequence[float] | float, reference: Mapping[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     """One candidate, theta_0 + alpha * vector, through all tasks: alpha on validation data, then the test data once.
 
+    `alphas` is the grid to search; a single number is taken as it is.
     `reference`: fine-tuned validation accuracy per task. Returns alpha, the search that led to it, and the test record.
     """
     at: dict[float, Weights] = {}
@@ -88,8 +89,8 @@ def evaluate(
         part = Split(*(tensor[torch.from_numpy(rows)] for tensor in bench.val[task]))
         return examiner.hits(model(alpha), bench.heads[task], part)
 
-    if len(alphas) == 1:
-        alpha, search = alphas[0], []
+    if isinstance(alphas, float):
+        alpha, search = alphas, []
     else:
         totals = {task: len(split.labels) for task, split in bench.val.items()}
         alpha, search = choose_alpha(alphas, totals, reference, answers)
@@ -115,6 +116,6 @@ def record(hits: np.ndarray) -> dict[str, Any]:
 def precision(name: str) -> torch.dtype:
     """The dtype of the arithmetic: 'fp32', 'bf16', or 'auto', bfloat16 where the processor multiplies it faster."""
     if name == "auto":
-        fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         name = "bf16" if fast else "fp32"
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]

@@ -1,7 +1,6 @@
 """Verbs of a suite: merge-vectors, mask, vote, consensus, evaluate, magnitude, bundle."""
 
 import argparse
-import json
 from pathlib import Path
 
 from tally.cli import options
@@ -35,14 +34,16 @@ def register(verbs) -> None:
     p.add_argument("--method", required=True)
     p.add_argument("--k", type=int, required=True, help="votes a weight needs")
     p.add_argument("--seed", type=int, default=0)
-    options.files(p, "votes", "merged", "output")
+    options.files(p, "votes", "profile", "merged", "output")
 
     p = options.verb(verbs, evaluate, "evaluate")
     _suite(p)
     p.add_argument("--k", type=int)
     options.files(p, "vector", "output")
     options.many(p, "finetuned")
-    p.add_argument("--alphas", type=float, nargs="+", required=True, help="grid of alpha; one value is taken as it is")
+    alpha = p.add_mutually_exclusive_group(required=True)
+    alpha.add_argument("--alpha", type=float, help="scale, not searched")
+    alpha.add_argument("--alphas", type=float, nargs="+", help="grid to search on validation data")
 
     p = options.verb(verbs, magnitude, "magnitude")
     _suite(p)
@@ -87,7 +88,9 @@ def _candidate(args: argparse.Namespace, alpha: float | None, search: list, test
 
 
 def _lambdas(search: Path) -> dict[str, float]:
-    return {task: row["lambda"] for task, row in json.loads(search.read_text())["tasks"].items()}
+    from tally.records import read_json
+
+    return {task: row["lambda"] for task, row in read_json(search)["tasks"].items()}
 
 
 def merge_vectors(args: argparse.Namespace) -> None:
@@ -184,11 +187,12 @@ def consensus(args: argparse.Namespace) -> None:
     """Keep the weights of a merged vector that at least k masks want."""
     from tally import merging
     from tally.checkpoints import create, open_checkpoint, sha256
+    from tally.records import read_json
     from tally.vectors import open_vectors
 
     merged = open_vectors({"merged": args.merged})
     counted, tau = merged.join(open_checkpoint(args.votes)), merged.task(0)
-    tasks = int(json.loads(args.votes.with_suffix(".json").read_text())["tasks"])
+    tasks = int(read_json(args.profile)["tasks"])
     metadata = {
         "method": args.method,
         "k": args.k,
@@ -207,14 +211,20 @@ def evaluate(args: argparse.Namespace) -> None:
     from tally.checkpoints import open_checkpoint, write_json
     from tally.evaluate import evaluate as run
     from tally.progress import timed
+    from tally.records import read_json
 
     examiner, bench, base = _examination(args)
-    accuracy = {path.stem: json.loads(path.read_text())["val"] for path in args.finetuned}
+    accuracy = {path.stem: read_json(path)["val"] for path in args.finetuned}
     reference = {task: val["correct"] / val["total"] for task, val in accuracy.items()}
     vector = open_checkpoint(args.vector)
     with timed("evaluation"):
         found = run(
-            examiner, bench, base, {name: vector.float32(name) for name in vector.names}, args.alphas, reference
+            examiner,
+            bench,
+            base,
+            {name: vector.float32(name) for name in vector.names},
+            args.alphas or args.alpha,
+            reference,
         )
     write_json(args.output, _candidate(args, **found, k=args.k))
 
@@ -227,12 +237,13 @@ def magnitude(args: argparse.Namespace) -> None:
     from tally.masks import unpack
     from tally.merging import magnitude as largest
     from tally.progress import timed
+    from tally.records import read_json
     from tally.vectors import open_vectors
 
     examiner, bench, base = _examination(args)
     vectors = open_vectors(options.by_task(args.vectors))
     if args.method == "magnitude-masking-matched":
-        found = json.loads(args.search.read_text())["tasks"]
+        found = read_json(args.search)["tasks"]
         size = {"counts": {task: round(row["density"] * vectors.size) for task, row in found.items()}}
     else:
         size = {

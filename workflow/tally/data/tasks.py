@@ -1,5 +1,6 @@
 """The tasks, a row each, and the suites they form. A new data set is a new row."""
 
+import hashlib
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,3 +98,22 @@ def suite(name: str) -> tuple[str, ...]:
     if name not in SUITES:
         raise TallyError(f"unknown suite '{name}': choose one of {', '.join(SUITES)}")
     return SUITES[name]
+
+
+def fingerprint(row: Task) -> str:
+    """Changes when the row does: classes, templates, source or split. The workflow redoes a task by it, not by this file."""
+    func, args = _source(row)
+    named = [arg.__qualname__ if callable(arg) else arg for arg in args]
+    text = repr((row.classes, row.templates, row.validation, func.__qualname__, named))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def modules(row: Task) -> list[str]:
+    """Modules below `tally` that load or draw the row's pictures: 'data/sources', or 'data/generated' and a scene's."""
+    func, args = _source(row)
+    used = {f.__module__.removeprefix("tally.").replace(".", "/") for f in (func, *args) if callable(f)}
+    return sorted(used | ({"data/draw"} if "data/generated" in used else set()))
+
+
+def _source(row: Task) -> tuple[Callable, tuple]:
+    return (row.source.func, row.source.args) if isinstance(row.source, partial) else (row.source, ())
