@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 
@@ -22,6 +24,13 @@ def snakemake(*args: str | Path, config: Path | None = MICRO) -> subprocess.Comp
         stderr=subprocess.STDOUT,
         env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},  # nothing activated
     )
+
+
+def with_config(folder: Path, **changes) -> Path:
+    """A config file in `folder`: the micro config with other values. (--config makes strings of nested numbers.)"""
+    path = folder / f"{abs(hash(repr(changes)))}.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(MICRO.read_text()) | {"results": str(folder)} | changes))
+    return path
 
 
 def planned(output: str) -> dict[str, int]:

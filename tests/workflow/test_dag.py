@@ -1,11 +1,9 @@
 """The plan, without running it."""
 
-import json
-
 import pytest
 import yaml
 from tally.data.tasks import SUITES
-from workflow_runner import MICRO, ROOT, planned, snakemake
+from workflow_runner import MICRO, ROOT, planned, snakemake, with_config
 
 pytestmark = pytest.mark.workflow
 
@@ -16,8 +14,7 @@ def empty(tmp_path_factory):
 
 
 def plan(results, **config):
-    values = [f"{key}={json.dumps(value)}" for key, value in config.items()]
-    return snakemake("--dry-run", "--config", f"results={results}", *values)
+    return snakemake("--dry-run", config=with_config(results, **config))
 
 
 def test_the_embedded_default_plans_the_whole_paper(empty):

@@ -2,17 +2,22 @@
 
 import ast
 import re
+import subprocess
 import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 from workflow_runner import ROOT
 
 PACKAGE = ROOT / "workflow"
 BRINGS = {"open_clip_torch": {"torch", "torchvision", "safetensors", "huggingface-hub"}, "numba": {"numpy"}}
+# these take torch tensors too, and import torch when they are handed one; see the last test
+HANDED_TENSORS = {"tally.checkpoints", "tally.bundle", "tally.switching", "tally.device"}
 
 
 def rules() -> dict[str, tuple[str, str]]:
@@ -51,7 +56,8 @@ def reached(names: set[str], seen: set[str]) -> set[str]:
             outside.add(name.split(".")[0])
         elif name not in seen and (path := source(name)):
             seen.add(name)
-            outside |= reached(imports(ast.parse(path.read_text()), nested=not name.startswith("tally.cli")), seen)
+            found = imports(ast.parse(path.read_text()), nested=not name.startswith("tally.cli"))
+            outside |= reached(found - {"torch"} if name in HANDED_TENSORS else found, seen)
     return outside
 
 
@@ -117,3 +123,34 @@ def test_constraints_are_what_is_installed():
     installed = {dist.metadata["Name"].lower().replace("_", "-"): dist.version for dist in metadata.distributions()}
     for name, version in constraints().items():
         assert installed[name.replace("_", "-")].split("+")[0] == version, name
+
+
+def test_rules_that_hold_no_model_run_without_torch(tmp_path):
+    def tensors(seed):
+        return {"visual.w": np.random.default_rng(seed).normal(size=(3, 40)).astype(np.float32)}
+
+    save_file(tensors(0), tmp_path / "base.safetensors")
+    for i, task in enumerate("ab"):
+        save_file(tensors(i + 1), tmp_path / f"theta_{task}.safetensors")
+    script = "import sys; sys.modules['torch'] = None; from tally.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def tally(*args):
+        subprocess.run([sys.executable, "-c", script, *map(str, args)], check=True, cwd=PACKAGE)
+
+    for task in "ab":
+        tally(
+            "vector",
+            "--base",
+            tmp_path / "base.safetensors",
+            "--finetuned",
+            tmp_path / f"theta_{task}.safetensors",
+            "--output",
+            tmp_path / f"{task}.safetensors",
+        )
+    vectors = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    tally("merge-vectors", "--method", "ties", "--vectors", *vectors, "--output", tmp_path / "merged.safetensors")
+    expected = (
+        load_file(tmp_path / "theta_a.safetensors")["visual.w"] - load_file(tmp_path / "base.safetensors")["visual.w"]
+    )
+    np.testing.assert_array_equal(load_file(vectors[0])["visual.w"], expected)
+    assert (tmp_path / "merged.safetensors").exists()

@@ -13,7 +13,7 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
-from workflow_runner import MICRO, ROOT, messages, planned, snakemake
+from workflow_runner import MICRO, ROOT, messages, planned, snakemake, with_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
 
@@ -34,11 +34,8 @@ def store(results) -> Path:
     return results / "mini-clip"
 
 
-def again(results, *args, suites=None, **config):
-    values = [f"{key}={json.dumps(value)}" for key, value in config.items()]
-    if suites:
-        values.append(f"suites={json.dumps(suites)}")
-    return snakemake("--dry-run", *args, "--config", f"results={results}", "precision=fp32", *values)
+def again(results, **config):
+    return snakemake("--dry-run", config=with_config(results, precision="fp32", **config))
 
 
 def vectors(store) -> dict[str, torch.Tensor]:

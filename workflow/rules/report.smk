@@ -45,7 +45,7 @@ rule figure:
     output:
         png=report(
             "<store>/{suite}/figures/{figure}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             **shown("Figures", "{figure}"),
         ),
         pdf="<store>/{suite}/figures/{figure}.pdf",
