@@ -1,5 +1,9 @@
+import re
+
 import pytest
 import torch
+from conftest import ROOT
+from tally.checkpoints import open_checkpoint, sha256
 from tally.errors import TallyError
 from tally.models.base import read_model, zero_shot_head
 from tally.models.clip import encode_text
@@ -20,3 +24,13 @@ def test_head_is_the_renormalised_mean_of_the_templates(tiny_folder, tiny_weight
 def test_a_folder_without_a_config_is_named(tmp_path):
     with pytest.raises(TallyError, match=r"holds no open_clip_config\.json"):
         read_model(tmp_path)
+
+
+def test_the_shipped_model_is_the_described_one():
+    folder = ROOT / "resources" / "mini-clip"
+    described = re.search(r"sha256 `(\w+)`", (ROOT / "resources" / "README.md").read_text())[1]
+    assert sha256(folder / "model.safetensors") == described
+    assert (folder / "model.safetensors").stat().st_size < 12_000_000
+    words = read_model(folder).tokenize(["a large red circle", "greek small letter alpha"])
+    weights = open_checkpoint(folder / "model.safetensors")
+    assert int(words.max()) == weights.shape("token_embedding.weight")[0] - 1
