@@ -1,9 +1,13 @@
 # TALL-masks and Consensus Merging (Wang et al., ICML 2024) from base model to tables.
 # The includes are in the order of the pipeline; `snakemake --cores all` runs rule all.
 
+import time
+
 from snakemake.utils import min_version
 
 min_version("9.25")
+
+STARTED = time.time()
 
 
 # a --configfile replaces the embedded default instead of mixing its suites with it
@@ -38,5 +42,5 @@ rule all:
 
 onsuccess:
     shell(
-        f"python -m tally summary {config['results']}/{config['model']} --cores {workflow.cores} --suites {' '.join(SUITES)}"
+        f"python -m tally summary {config['results']}/{config['model']} --cores {workflow.cores} --started {STARTED} --suites {' '.join(SUITES)}"
     )

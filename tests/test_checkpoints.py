@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file as reference_load
 from safetensors.torch import save_file as reference_save
 from tally import checkpoints
-from tally.checkpoints import (
-    as_checkpoint,
-    atomic_file,
-    check_aligned,
-    create,
-    open_checkpoint,
-    save,
-    sha256,
-    write_json,
-)
+from tally.checkpoints import as_checkpoint, check_aligned, create, open_checkpoint, save
 from tally.errors import TallyError
+from tally.files import atomic_file, sha256, write_json
 
 TENSORS = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -3,7 +3,7 @@ import json
 import pytest
 from fake import fake_suite
 from tally.errors import TallyError
-from tally.records import chosen_k, load_suite, name_of, read_json, validation_score, write_bytes
+from tally.records import chosen_k, load_suite, name_of, validation_score
 
 
 @pytest.fixture
@@ -70,26 +70,3 @@ def test_contradictions_are_named(folder, file, change, message):
     edit(folder / file, change)
     with pytest.raises(TallyError, match=message):
         load_suite(folder, tasks=["cars", "dtd", "eurosat"])
-
-
-def test_missing_and_broken_files_are_named(folder, tmp_path):
-    with pytest.raises(TallyError, match="accuracy: no candidate"):
-        load_suite(tmp_path / "nowhere")
-    (folder.parent / "heads" / "dtd.json").unlink()
-    with pytest.raises(TallyError, match=r"dtd\.json: not found"):
-        load_suite(folder)
-    for content in (b"{", b"[]", b"\xff\xfe"):
-        (tmp_path / "x.json").write_bytes(content)
-        with pytest.raises(TallyError, match=r"x\.json: .*delete it"):
-            read_json(tmp_path / "x.json")
-
-
-def test_writing_is_whole_or_nothing(tmp_path):
-    write_bytes(tmp_path / "new" / "a.txt", b"1")
-    write_bytes(tmp_path / "new" / "a.txt", b"2")
-    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.txt"]
-    assert (tmp_path / "new" / "a.txt").read_bytes() == b"2"
-    (tmp_path / "b.txt").mkdir()
-    with pytest.raises(TallyError, match=r"b\.txt: cannot be written"):
-        write_bytes(tmp_path / "b.txt", b"3")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.txt", "new"]

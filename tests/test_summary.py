@@ -21,14 +21,20 @@ def test_stages_sum_jobs_and_find_their_work(tmp_path):
     assert (rows["finetune"].jobs, rows["finetune"].seconds, rows["finetune"].work) == (2, 18.0, 12.5)
     assert rows["finetune"].memory == 300.5
     assert rows["base"].work == 0
-    report = text(rows, cores=2)
+    report = text(rows, cores=2, wall=12)
     assert report.splitlines()[1].startswith("base")
     # 12 s of wall time on 2 cores hold 24 core-seconds, 12.5 of them work
     assert report.endswith(
-        "12 s from the first job to the last on 2 cores; training and evaluation 12 core-seconds, everything else 48% of the cores' time"
+        "12 s on 2 cores; training and evaluation 12 core-seconds, everything else 48% of the cores' time"
     )
 
 
 def test_a_log_cut_short_counts_nothing(tmp_path):
     write(tmp_path, "evaluate/s/ties", 3.0, 1003.0, "Traceback\n")
     assert stages(tmp_path)["evaluate"].work == 0
+
+
+def test_what_ran_before_is_not_of_this_run(tmp_path):
+    write(tmp_path, "head/a", 3.0, 1003.0)
+    write(tmp_path, "head/b", 4.0, 2004.0)
+    assert stages(tmp_path, since=1500)["head"].seconds == 4.0

@@ -3,8 +3,9 @@ import re
 import pytest
 import torch
 from conftest import ROOT
-from tally.checkpoints import open_checkpoint, sha256
+from tally.checkpoints import open_checkpoint
 from tally.errors import TallyError
+from tally.files import sha256
 from tally.models.base import read_model, zero_shot_head
 from tally.models.clip import encode_text
 

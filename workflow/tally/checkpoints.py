@@ -5,19 +5,17 @@ The format (https://github.com/huggingface/safetensors): 8 bytes little-endian h
 numpy has no bfloat16, so BF16 tensors are held as uint16 bits; everything here works without torch.
 """
 
-import errno
-import hashlib
 import json
 import mmap
 import os
-import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tally.errors import TallyError
+from tally.files import atomic_file
 
 FORMAT = "1"
 NAMES = {
@@ -281,45 +279,3 @@ def _header(layout, kind: str, metadata) -> tuple[bytes, list[str], dict[str, tu
     start = 8 + len(body)
     spans = {name: (start + begin, start + stop) for name, (begin, stop) in offsets.items()}
     return len(body).to_bytes(8, "little") + body, order, spans
-
-
-@contextmanager
-def atomic_file(path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to: it takes the real name once complete and on disk, or vanishes."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TallyError(f"disk full while writing {path}; free some space or choose another folder") from None
-        raise TallyError(f"cannot write {path}: {error.strerror or error}; check the folder and its rights") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def write_json(path, value) -> None:
-    """Write JSON, indented, atomically."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-
-
-def sha256(path) -> str:
-    """Hex digest of a file, or of the digests of a folder's *.safetensors in name order."""
-    path = Path(path)
-    try:
-        if path.is_dir():
-            parts = [f"{file.name} {sha256(file)}" for file in sorted(path.glob("*.safetensors"))]
-            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise TallyError(f"cannot read {path}: {error.strerror}") from None

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tally.checkpoints import FLOATS, NAMES, Checkpoint, as_checkpoint, create, open_checkpoint, sha256
+from tally.checkpoints import FLOATS, NAMES, Checkpoint, as_checkpoint, create, open_checkpoint
 from tally.errors import TallyError
+from tally.files import sha256
 from tally.progress import bar
 from tally.vectors import domain_names, narrow
 

@@ -1,13 +1,12 @@
 """Read the JSON files of one suite, check that they belong together, and hold them as one record."""
 
-import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tally.errors import TallyError
+from tally.files import read_json
 from tally.statistics import unpack_hits
 
 CONSENSUS = ("consensus-task-arithmetic", "consensus-ties", "random-consensus")
@@ -34,34 +33,6 @@ class Suite:
     def accuracy(self, candidate: str) -> dict[str, float]:
         """Test accuracy per task, 0..1."""
         return {task: float(self.hits[candidate][task].mean()) for task in self.tasks}
-
-
-def read_json(path: Path) -> dict:
-    """One JSON object; TallyError in place of the errors of the file system and the parser."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TallyError(f"{path}: not found; run the step that makes it first") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TallyError(f"{path}: cannot be read as JSON ({error}); delete it and run again") from error
-    if not isinstance(record, dict):
-        raise TallyError(f"{path}: a JSON object expected; delete it and run again")
-    return record
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing: a killed job leaves the old file or none, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TallyError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_suite(
@@ -111,8 +82,10 @@ def load_suite(
             raise TallyError(
                 f"{folder.parent}/finetuned/{task}.json: accuracy 0; train it, or leave {task} out of the suite"
             )
+    masked = [name.removeprefix("tall-") for name in files if name.startswith("tall-")]
     votes, masks = (
-        {path.stem: read_json(path) for path in sorted(folder.glob(f"{kind}/*.json"))} for kind in ("votes", "masks")
+        {method: read_json(path) for method in masked if (path := folder / kind / f"{method}.json").exists()}
+        for kind in ("votes", "masks")
     )
     return Suite(folder.parent.name, folder.name, tuple(tasks), per_task, files, hits, votes, masks)
 

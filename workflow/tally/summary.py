@@ -15,13 +15,15 @@ class Stage:
     work: float = 0.0  # of it training or evaluation
     memory: float = 0.0  # largest resident set, MB
     begin: float = float("inf")
-    end: float = 0.0
 
 
-def stages(store: Path) -> dict[str, Stage]:
-    """A row per rule of <store>/benchmarks, with the training and evaluation seconds that the jobs logged."""
+def stages(store: Path, since: float = 0.0) -> dict[str, Stage]:
+    """A row per rule that ran after `since` (seconds of the epoch), from <store>/benchmarks and the jobs' logs."""
     rows: dict[str, Stage] = defaultdict(Stage)
     for path in sorted((store / "benchmarks").rglob("*.tsv")):
+        end = path.stat().st_mtime
+        if end < since:
+            continue
         part = path.relative_to(store / "benchmarks")
         header, *lines = (line.split("\t") for line in path.read_text().splitlines())
         row = rows[part.parts[0].removesuffix(".tsv")]
@@ -31,8 +33,7 @@ def stages(store: Path) -> dict[str, Stage]:
             row.jobs += 1
             row.seconds += seconds
             row.memory = max(row.memory, float(values["max_rss"]) if values["max_rss"] not in ("NA", "-") else 0.0)
-            end = path.stat().st_mtime
-            row.begin, row.end = min(row.begin, end - seconds), max(row.end, end)
+            row.begin = min(row.begin, end - seconds)
         row.work += logged(store / "logs" / part.with_suffix(".log"))
     return dict(rows)
 
@@ -43,15 +44,14 @@ def logged(log: Path) -> float:
     return sum(float(value) for line in lines[-1:] for value in re.findall(r"(?:training|evaluation) ([\d.]+)", line))
 
 
-def text(rows: dict[str, Stage], cores: int) -> str:
-    """A table of the stages and the share of the cores' time that was neither training nor evaluation."""
+def text(rows: dict[str, Stage], cores: int, wall: float) -> str:
+    """A table of the stages and the share of the run, `wall` seconds, that was neither training nor evaluation."""
     out = [f"{'stage':18}{'jobs':>5}{'seconds':>9}{'of it work':>12}{'peak MB':>9}"]
     for name, row in sorted(rows.items(), key=lambda item: item[1].begin):
         out.append(f"{name:18}{row.jobs:5}{row.seconds:9.1f}{row.work:12.1f}{row.memory:9.0f}")
-    wall = max(row.end for row in rows.values()) - min(row.begin for row in rows.values())
     work = sum(row.work for row in rows.values())
     out.append(
-        f"{wall:.0f} s from the first job to the last on {cores} cores; "
+        f"{wall:.0f} s on {cores} cores; "
         f"training and evaluation {work:.0f} core-seconds, everything else {1 - work / (wall * cores):.0%} of the cores' time"
     )
     return "\n".join(out)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from tally.records import Suite, write_bytes
+from tally.files import write_bytes
+from tally.records import Suite
 from tally.statistics import bootstrap
 from tally.tables import LABELS, choices_table, group_of, main_table, paired_table, per_task_table, suites_table
 

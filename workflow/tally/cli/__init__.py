@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     threads = getattr(args, "threads", None)
     if threads is not None:  # before numpy and torch are imported: they read it once
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    # a job that is told to stop takes its half-written files with it
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         args.run(args)
     except TallyError as error:

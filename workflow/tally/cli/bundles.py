@@ -135,7 +135,8 @@ def _fresh(output: Path, force: bool, inputs: list[Path]) -> None:
 
 def _vectors(args: argparse.Namespace, passes: int):
     """Task vectors of the checkpoints on the command line, which show how far they are read, and hashes of the files."""
-    from tally.checkpoints import FLOATS, open_checkpoint, sha256
+    from tally.checkpoints import FLOATS, open_checkpoint
+    from tally.files import sha256
     from tally.progress import bar
     from tally.vectors import difference
 
@@ -282,7 +283,7 @@ def convert(args: argparse.Namespace) -> None:
 
 def bundle(args: argparse.Namespace) -> None:
     """Put base, merged vector and masks of a suite into one file."""
-    from tally.checkpoints import sha256
+    from tally.files import sha256
     from tally.packing import pack_bundle
 
     lambdas = {task: row["lambda"] for task, row in json.loads(args.search.read_text())["tasks"].items()}

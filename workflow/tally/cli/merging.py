@@ -88,14 +88,15 @@ def _candidate(args: argparse.Namespace, alpha: float | None, search: list, test
 
 
 def _lambdas(search: Path) -> dict[str, float]:
-    from tally.records import read_json
+    from tally.files import read_json
 
     return {task: row["lambda"] for task, row in read_json(search)["tasks"].items()}
 
 
 def merge_vectors(args: argparse.Namespace) -> None:
     """Merge the task vectors of a suite into one vector."""
-    from tally.checkpoints import create, sha256
+    from tally.checkpoints import create
+    from tally.files import sha256
     from tally.merging import merge
     from tally.vectors import open_vectors
 
@@ -112,8 +113,9 @@ def merge_vectors(args: argparse.Namespace) -> None:
 def mask(args: argparse.Namespace) -> None:
     """Build the TALL masks of a suite, lambda chosen per task on its validation data, and test the restored models."""
     import numpy as np
-    from tally.checkpoints import create, open_checkpoint, sha256, write_json
+    from tally.checkpoints import create, open_checkpoint
     from tally.evaluate import examine
+    from tally.files import sha256, write_json
     from tally.masks import at, count, pack, tall
     from tally.progress import bar, timed
     from tally.selection import choose_lambda
@@ -161,7 +163,8 @@ def mask(args: argparse.Namespace) -> None:
 
 def vote(args: argparse.Namespace) -> None:
     """Count in how many masks each weight is, and how many it would be in by chance."""
-    from tally.checkpoints import create, open_checkpoint, sha256, write_json
+    from tally.checkpoints import create, open_checkpoint
+    from tally.files import sha256, write_json
     from tally.vectors import open_vectors
     from tally.votes import chance_profile, profile, votes
 
@@ -186,8 +189,8 @@ def vote(args: argparse.Namespace) -> None:
 def consensus(args: argparse.Namespace) -> None:
     """Keep the weights of a merged vector that at least k masks want."""
     from tally import merging
-    from tally.checkpoints import create, open_checkpoint, sha256
-    from tally.records import read_json
+    from tally.checkpoints import create, open_checkpoint
+    from tally.files import read_json, sha256
     from tally.vectors import open_vectors
 
     merged = open_vectors({"merged": args.merged})
@@ -208,10 +211,10 @@ def consensus(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Take one merged vector through all tasks of a suite: alpha on validation data, then the test data once."""
-    from tally.checkpoints import open_checkpoint, write_json
+    from tally.checkpoints import open_checkpoint
     from tally.evaluate import evaluate as run
+    from tally.files import read_json, write_json
     from tally.progress import timed
-    from tally.records import read_json
 
     examiner, bench, base = _examination(args)
     accuracy = {path.stem: read_json(path)["val"] for path in args.finetuned}
@@ -232,12 +235,12 @@ def evaluate(args: argparse.Namespace) -> None:
 def magnitude(args: argparse.Namespace) -> None:
     """Test the paper's magnitude baselines: the largest weights of each task vector, out of the sum or by themselves."""
     import numpy as np
-    from tally.checkpoints import open_checkpoint, write_json
+    from tally.checkpoints import open_checkpoint
     from tally.evaluate import examine
+    from tally.files import read_json, write_json
     from tally.masks import unpack
     from tally.merging import magnitude as largest
     from tally.progress import timed
-    from tally.records import read_json
     from tally.vectors import open_vectors
 
     examiner, bench, base = _examination(args)

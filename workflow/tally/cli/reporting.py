@@ -1,6 +1,7 @@
 """Verbs that read counts: table, figure, suites, summary."""
 
 import argparse
+import time
 from pathlib import Path
 
 from tally.cli import options
@@ -28,6 +29,7 @@ def register(verbs) -> None:
     p.add_argument("store", type=Path, help="results/<model>")
     p.add_argument("--cores", type=int, required=True, help="cores the run had")
     p.add_argument("--suites", nargs="+", required=True)
+    p.add_argument("--started", type=float, required=True, help="when the run began, in seconds of the epoch")
 
 
 def _suite(parser: options.Parser) -> None:
@@ -80,6 +82,6 @@ def summary(args: argparse.Namespace) -> None:
     tables = [args.store / suite / "tables" / "main.md" for suite in args.suites]
     for path in filter(Path.exists, tables):  # a run may have been asked for less than all
         print(f"\n{path.parent.parent.name}\n\n{path.read_text()}")
-    if rows := stages(args.store):
-        print(text(rows, args.cores))
+    if rows := stages(args.store, args.started):
+        print(text(rows, args.cores, time.time() - args.started))
     print(f"Tables: {args.store}/*/tables   Figures: {args.store}/*/figures")

@@ -53,7 +53,8 @@ def register(verbs) -> None:
 
 def base(args: argparse.Namespace) -> None:
     """Write the base model's weights in float32."""
-    from tally.checkpoints import open_checkpoint, save, sha256
+    from tally.checkpoints import open_checkpoint, save
+    from tally.files import sha256
 
     source = open_checkpoint(args.model)
     save(
@@ -69,8 +70,9 @@ def prepare(args: argparse.Namespace) -> None:
     from tally.checkpoints import save
     from tally.data.prepare import prepare as prepare_task
     from tally.data.tasks import task
+    from tally.files import read_json
 
-    config = json.loads(args.model.read_text())
+    config = read_json(args.model)
     row = task(args.task)
     arrays = prepare_task(row, config["model_cfg"]["vision_cfg"]["image_size"], resources=args.resources)
     save(args.output, arrays, "data", {"task": row.name, "classes": list(row.classes)})
@@ -94,8 +96,9 @@ def head(args: argparse.Namespace) -> None:
 def finetune(args: argparse.Namespace) -> None:
     """Fine-tune the base on one task and count what the result gets right."""
     import torch
-    from tally.checkpoints import open_checkpoint, save, sha256
+    from tally.checkpoints import open_checkpoint, save
     from tally.evaluate import Examiner, load_split, precision, tensors
+    from tally.files import sha256
     from tally.finetune import finetune as train
     from tally.models.base import DOMAIN, read_model
     from tally.progress import bar, timed
@@ -129,8 +132,8 @@ def finetune(args: argparse.Namespace) -> None:
 
 def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> None:
     import torch
-    from tally.checkpoints import write_json
     from tally.evaluate import load_split, record
+    from tally.files import write_json
     from tally.models.base import DOMAIN
     from tally.progress import timed
 
@@ -143,7 +146,8 @@ def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> No
 
 def vector(args: argparse.Namespace) -> None:
     """Subtract the base from a fine-tuned model: the task vector."""
-    from tally.checkpoints import create, open_checkpoint, sha256
+    from tally.checkpoints import create, open_checkpoint
+    from tally.files import sha256
     from tally.vectors import difference
 
     finetuned = open_checkpoint(args.finetuned)
@@ -166,7 +170,8 @@ def pretrain(args: argparse.Namespace) -> None:
     """Train the embedded base model on the corpus."""
     import numpy as np
     import torch
-    from tally.checkpoints import open_checkpoint, save, write_json
+    from tally.checkpoints import open_checkpoint, save
+    from tally.files import read_json, write_json
     from tally.models.clip import Clip
     from tally.models.words import Words
     from tally.pretrain import initial_weights
@@ -174,7 +179,7 @@ def pretrain(args: argparse.Namespace) -> None:
     from tally.progress import bar, timed
 
     torch.set_num_threads(args.threads)
-    config = json.loads(args.model.read_text())
+    config = read_json(args.model)
     shards = [open_checkpoint(path) for path in args.corpus]
     images = torch.from_numpy(np.concatenate([shard["images"] for shard in shards]))
     captions = [caption for shard in shards for caption in json.loads(shard.metadata["captions"])]

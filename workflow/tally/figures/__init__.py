@@ -15,7 +15,8 @@ from tally.figures.overview import overview
 from tally.figures.radar import radar
 from tally.figures.style import styled
 from tally.figures.tasks import tasks
-from tally.records import Suite, write_bytes
+from tally.files import write_bytes
+from tally.records import Suite
 from tally.statistics import bootstrap
 from tally.tables import best_rows, main_table, per_task_table
 

@@ -1,12 +1,12 @@
 """The model a run starts from: a folder in open_clip's layout, its tokenizer and its zero-shot heads."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from tally.errors import TallyError
+from tally.files import read_json
 from tally.models.clip import Clip, Weights, encode_text
 from tally.models.words import Words
 from torch import Tensor
@@ -26,7 +26,7 @@ def read_model(folder: Path) -> Model:
     for name in ("open_clip_config.json", "words.json"):
         if not (folder / name).exists():
             raise TallyError(f"{folder} holds no {name}: a model folder has it beside model.safetensors")
-    config = json.loads((folder / "open_clip_config.json").read_text())
+    config = read_json(folder / "open_clip_config.json")
     clip = Clip.from_config(config)
     words = Words.load(folder / "words.json", config["model_cfg"]["text_cfg"]["vocab_size"])
 
