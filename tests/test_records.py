@@ -70,3 +70,11 @@ def test_contradictions_are_named(folder, file, change, message):
     edit(folder / file, change)
     with pytest.raises(TallyError, match=message):
         load_suite(folder, tasks=["cars", "dtd", "eurosat"])
+
+
+def test_missing_files_are_named(folder, tmp_path):
+    with pytest.raises(TallyError, match="accuracy: no candidate"):
+        load_suite(tmp_path / "nowhere")
+    (folder.parent / "heads" / "dtd.json").unlink()
+    with pytest.raises(TallyError, match=r"dtd\.json: not found"):
+        load_suite(folder)
