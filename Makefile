@@ -19,7 +19,7 @@ lint: .venv/ready
 	$(BIN)/snakemake --lint
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/merge.py --model ViT-B-32 --tasks 8 --dtype float32
+	$(BIN)/python benchmarks/merge.py
 
 # the versions in constraints.txt are those that the tests passed with
 .venv/ready: pyproject.toml constraints.txt
