@@ -1,10 +1,6 @@
-import base64
-
 import numpy as np
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from tally.evaluate import Bench, Examiner, Split, evaluate, record, scaled
+from tally.evaluate import Bench, Examiner, Split, evaluate, scaled
 from tally.models.clip import encode_image
 
 
@@ -16,14 +12,6 @@ def test_hits_are_those_of_a_loop_over_images(tiny_weights, tiny_clip, colours):
         (encode_image(tiny_weights, tiny_clip, i[None]) @ head.T).argmax().item() == y for i, y in zip(images, labels)
     ]
     np.testing.assert_array_equal(hits, one_by_one)
-
-
-@given(st.lists(st.booleans(), max_size=40))
-def test_record_keeps_every_answer(hits):
-    row = record(np.array(hits, dtype=bool))
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(row["hits"]), dtype=np.uint8), count=len(hits))
-    assert bits.astype(bool).tolist() == hits
-    assert (row["correct"], row["total"]) == (sum(hits), len(hits))
 
 
 def test_scaled_is_the_base_at_zero_and_the_sum_at_one():

@@ -1,3 +1,4 @@
+import base64
 import zlib
 
 import numpy as np
@@ -104,3 +105,11 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
         low, high = interval(bootstrap(hits, resamples=300)["x"])
         covered += low <= 0.8 <= high
     assert 180 <= covered <= 199
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_packed_hits_keep_every_answer(hits):
+    row = pack_hits(np.array(hits, dtype=bool))
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(row["hits"]), dtype=np.uint8), count=len(hits))
+    assert bits.astype(bool).tolist() == hits
+    assert (row["correct"], row["total"]) == (sum(hits), len(hits))

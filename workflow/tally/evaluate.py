@@ -1,6 +1,5 @@
 """Count what a model gets right. Counts, never percentages: tables compute those, with their intervals."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from tally.checkpoints import Checkpoint, open_checkpoint
 from tally.models.clip import Clip, Weights, encode_image
 from tally.selection import choose_alpha
+from tally.statistics import pack_hits
 from torch import Tensor
 
 
@@ -99,18 +99,12 @@ def evaluate(
 
 def examine(examiner: Examiner, bench: Bench, model: Callable[[str], Weights]) -> dict[str, Any]:
     """Test record per task; `model(task)` gives the weights, as `Examiner.cast` makes them, to examine on it."""
-    return {task: record(examiner.hits(model(task), bench.heads[task], split)) for task, split in bench.test.items()}
+    return {task: pack_hits(examiner.hits(model(task), bench.heads[task], split)) for task, split in bench.test.items()}
 
 
 def scaled(base: Mapping[str, np.ndarray], vector: Mapping[str, np.ndarray], alpha: float) -> dict[str, np.ndarray]:
     """theta_0 + alpha * tau over the vector's weights, float32."""
     return {name: base[name] + np.float32(alpha) * tau for name, tau in vector.items()}
-
-
-def record(hits: np.ndarray) -> dict[str, Any]:
-    """bool (N,) as JSON: how many are correct, of how many, and which (packed bits, so that tables can resample)."""
-    packed = base64.b64encode(np.packbits(hits).tobytes()).decode()
-    return {"correct": int(hits.sum()), "total": len(hits), "hits": packed}
 
 
 def precision(name: str) -> torch.dtype:

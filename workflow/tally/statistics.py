@@ -36,7 +36,7 @@ def unpack_hits(counts: Mapping, where: str) -> np.ndarray:
 
 
 def pack_hits(hits: np.ndarray) -> dict:
-    """The opposite of `unpack_hits`: bool (n,) to {"correct", "total", "hits"}."""
+    """The opposite of `unpack_hits`: bool (n,) to {"correct", "total", "hits"}, so that tables can resample examples."""
     packed = base64.b64encode(np.packbits(hits).tobytes()).decode("ascii")
     return {"correct": int(hits.sum()), "total": len(hits), "hits": packed}
 

@@ -132,15 +132,16 @@ def finetune(args: argparse.Namespace) -> None:
 
 def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> None:
     import torch
-    from tally.evaluate import load_split, record
+    from tally.evaluate import load_split
     from tally.files import write_json
     from tally.models.base import DOMAIN
     from tally.progress import timed
+    from tally.statistics import pack_hits
 
     torch.set_num_threads(args.threads)
     half = examiner.cast({name: w for name, w in weights.items() if name.startswith(DOMAIN)})
     with timed("evaluation"):
-        splits = {s: record(examiner.hits(half, classifier, load_split(args.data, s))) for s in ("val", "test")}
+        splits = {s: pack_hits(examiner.hits(half, classifier, load_split(args.data, s))) for s in ("val", "test")}
     write_json(args.counts, {"task": args.task, **splits})
 
 

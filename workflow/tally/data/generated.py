@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from tally.data import draw
+from tally.data.splits import Splits
 
 Picture = Callable[[int, int, bool, random.Random], tuple[Image.Image, dict[str, float]]]
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 SIZES = {"train": 3600, "val": 400, "test": 1000}
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tally.data.splits import Splits
 from tally.errors import TallyError
 
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 SUFFIXES = {
     ".png",
     ".jpg",
