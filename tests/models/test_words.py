@@ -1,6 +1,10 @@
+import json
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tally.errors import TallyError
 from tally.models.words import SPELLING, Words
 
 words = Words(["red", "circle", "two"], size=64)
@@ -36,3 +40,17 @@ def test_every_text_ends_once_and_within_the_vocabulary(texts):
     assert ((batch == words.end).sum(axis=1) == 1).all()
     assert batch.min() >= 0
     assert batch.max() == words.end
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "cannot be read as JSON"), ('{"a": 1}', "a list of words"), (json.dumps(["word"] * 2), None), ("[1]", "a list of words"),
+     (json.dumps([f"w{i}" for i in range(99)]), "do not fit")],
+)  # fmt: skip
+def test_a_damaged_list_of_words_is_one_clear_line(tmp_path, text, said):
+    (tmp_path / "words.json").write_text(text)
+    if said is None:
+        assert Words.load(tmp_path / "words.json", 99).words == ["word", "word"]
+        return
+    with pytest.raises(TallyError, match=said):
+        Words.load(tmp_path / "words.json", 99)

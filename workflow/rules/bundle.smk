@@ -4,7 +4,7 @@
 rule bundle:
     input:
         base="<store>/base.safetensors",
-        merged=lambda wildcards: f"<store>/{wildcards.suite}/merged/{SUMMED[wildcards.method]}.safetensors",
+        merged=masked_vector,
         masks="<store>/{suite}/masks/{method}.safetensors",
         search="<store>/{suite}/masks/{method}.json",
     output:

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from tally.config import check  # noqa: E402
 from tally.data.tasks import fingerprint, modules, task  # noqa: E402
 from tally.errors import TallyError  # noqa: E402
+from tally.merging import METHODS as REGISTRY  # noqa: E402
 
 try:
     validate(config, "../schemas/config.schema.yaml")
@@ -44,27 +45,8 @@ METHODS = config["methods"]
 
 TABLES = ["main", "per_task", "paired", "choices"]
 
-# the merged vector that a method scales, and whose TALL masks it counts
-SUMMED = {
-    "task-arithmetic": "task-arithmetic",
-    "ties": "ties-sum",
-    "consensus-task-arithmetic": "task-arithmetic",
-    "consensus-ties": "ties-sum",
-    "random-consensus": "task-arithmetic",
-}
-MODULES = {
-    "task-arithmetic": "merging/task_arithmetic",
-    "ties": "merging/ties",
-    "ties-sum": "merging/ties",
-    "consensus-task-arithmetic": "merging/consensus",
-    "consensus-ties": "merging/consensus",
-    "random-consensus": "merging/random_consensus",
-}
-VOTERS = {
-    "consensus-task-arithmetic": "task-arithmetic",
-    "consensus-ties": "ties",
-    "random-consensus": "task-arithmetic",
-}
+# methods that count votes: whose TALL masks
+VOTERS = {name: row.masks for name, row in REGISTRY.items() if row.has_k}
 
 
 wildcard_constraints:
@@ -123,12 +105,21 @@ def candidates(suite):
 
 def scaled_vector(wildcards):
     """The vector that a candidate adds to the base, times alpha."""
-    sources = {
-        "weight-average": "task-arithmetic",
-        "task-arithmetic": "task-arithmetic",
-        "ties": "ties" if MERGING["ties_aggregate"] == "mean" else "ties-sum",
-    }
-    return f"<store>/{wildcards.suite}/merged/{sources[wildcards.method]}.safetensors"
+    in_sum = wildcards.method == "ties" and MERGING["ties_aggregate"] == "sum"
+    merged = REGISTRY["ties-sum" if in_sum else wildcards.method].merged
+    return f"<store>/{wildcards.suite}/merged/{merged}.safetensors"
+
+
+def masked_vector(wildcards):
+    """The merged vector that a method's TALL masks are made against, and that its consensus thins out."""
+    merged = REGISTRY[f"tall-{VOTERS.get(wildcards.method, wildcards.method)}"].merged
+    return f"<store>/{wildcards.suite}/merged/{merged}.safetensors"
+
+
+def method_code(wildcards):
+    """The file of a merge method's own mathematics."""
+    path = REGISTRY[wildcards.method].block.__module__
+    return code(path.removeprefix("tally.").replace(".", "/"))
 
 
 def alpha_options(method, suite):

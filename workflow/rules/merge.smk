@@ -7,7 +7,8 @@ rule merge_vectors:
     input:
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
         base=counted_too,
-        code=lambda wildcards: code(*MATHEMATICS, MODULES[wildcards.method]),
+        code=code(*MATHEMATICS),
+        method=method_code,
     output:
         "<store>/{suite}/merged/{method}.safetensors",
     log:
@@ -33,7 +34,7 @@ rule mask:
     input:
         model="<model>/open_clip_config.json",
         base="<store>/base.safetensors",
-        merged=lambda wildcards: f"<store>/{wildcards.suite}/merged/{SUMMED[wildcards.method]}.safetensors",
+        merged=masked_vector,
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
@@ -73,7 +74,8 @@ rule vote:
         search="<store>/{suite}/masks/{method}.json",
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
         base=counted_too,
-        code=lambda wildcards: code(*MATHEMATICS, "masks", MODULES[wildcards.method], "votes"),
+        code=code(*MATHEMATICS, "masks", "votes"),
+        method=method_code,
     output:
         votes="<store>/{suite}/votes/{method}.safetensors",
         profile="<store>/{suite}/votes/{method}.json",
@@ -103,8 +105,9 @@ rule consensus:
     input:
         votes=lambda wildcards: f"<store>/{wildcards.suite}/votes/{VOTERS[wildcards.method]}.safetensors",
         profile=lambda wildcards: f"<store>/{wildcards.suite}/votes/{VOTERS[wildcards.method]}.json",
-        merged=lambda wildcards: f"<store>/{wildcards.suite}/merged/{SUMMED[wildcards.method]}.safetensors",
-        code=lambda wildcards: code("merging/consensus", MODULES[wildcards.method]),
+        merged=masked_vector,
+        code=code("merging/consensus"),
+        random=lambda wildcards: code("merging/random_consensus") if wildcards.method == "random-consensus" else [],
     output:
         "<store>/{suite}/consensus/{method}/k{k}.safetensors",
     log:

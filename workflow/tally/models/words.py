@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from tally.errors import TallyError
 
 SPELLING = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -23,7 +24,9 @@ class Words:
         self.end = size - 1
         self.ids = {token: i for i, token in enumerate([*SPELLING, *self.words], start=1)}
         if len(self.ids) >= self.end:
-            raise ValueError(f"{len(self.ids)} tokens do not fit a vocabulary of {size}")
+            raise TallyError(
+                f"words.json: {len(self.ids)} tokens do not fit the vocabulary of {size} in open_clip_config.json"
+            )
 
     @classmethod
     def learn(cls, captions: Iterable[str], size: int) -> "Words":
@@ -33,8 +36,15 @@ class Words:
         return cls(sorted(counts, key=lambda word: (-counts[word], word))[:room], size)
 
     @classmethod
-    def load(cls, path: str | Path, size: int) -> "Words":
-        return cls(json.loads(Path(path).read_text()), size)
+    def load(cls, path: Path, size: int) -> "Words":
+        """From a list of words in JSON; TallyError where it is something else, or more than fit."""
+        try:
+            words = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TallyError(f"{path}: cannot be read as JSON ({error}); copy the model's folder again") from error
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise TallyError(f"{path}: a list of words expected; copy the model's folder again")
+        return cls(words, size)
 
     def encode(self, text: str, spell: frozenset[int] = frozenset()) -> list[int]:
         """Token ids without padding and end; the words whose place is in `spell` are spelled even if known."""
