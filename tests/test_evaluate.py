@@ -14,6 +14,18 @@ def test_hits_are_those_of_a_loop_over_images(tiny_weights, tiny_clip, colours):
     np.testing.assert_array_equal(hits, one_by_one)
 
 
+def test_margins_of_tasks_that_share_a_batch_are_those_of_each_image_alone(tiny_weights, tiny_clip, colours):
+    images, labels = colours
+    heads = [torch.randn(3, 16, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    lengths = [11, 0, len(labels) - 11]
+    margins = Examiner(tiny_clip).margins(tiny_weights, images, list(zip(heads, labels.split(lengths))))
+    expected = []
+    for image, label, head in zip(images, labels, [h for h, n in zip(heads, lengths) for _ in range(n)]):
+        logits = (encode_image(tiny_weights, tiny_clip, image[None]) @ head.T)[0].tolist()
+        expected.append(logits.pop(label) - max(logits))
+    np.testing.assert_allclose(margins, expected, atol=1e-5)
+
+
 def test_scaled_is_the_base_at_zero_and_the_sum_at_one():
     base, tau = {"w": np.float32([1, 2])}, {"w": np.float32([0.5, -2])}
     np.testing.assert_array_equal(scaled(base, tau, 0.0)["w"], base["w"])

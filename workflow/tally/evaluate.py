@@ -42,14 +42,25 @@ class Examiner(NamedTuple):
         """Weights as tensors of the arithmetic's dtype."""
         return {name: torch.as_tensor(w).to(self.dtype) for name, w in weights.items()}
 
-    def hits(self, weights: Weights, head: Tensor, split: Split) -> np.ndarray:
-        """Which examples are classified correctly: bool (N,). `weights` as `cast` gives them, `head` float32 (C, E)."""
-        correct = []
+    def margins(self, weights: Weights, images: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Logit of the label minus the best other logit, float32 (N,), of one batch; above 0 is a correct answer.
+
+        `weights` as `cast` gives them. `parts`: heads float32 (C, E) and labels of the batch's tasks, one after another.
+        """
         with torch.inference_mode():
-            for images, labels in zip(split.images.split(self.batch), split.labels.split(self.batch)):
-                logits = encode_image(weights, self.clip, images) @ head.T
-                correct.append(logits.argmax(dim=1) == labels)
-        return torch.cat(correct).numpy() if correct else np.zeros(0, dtype=bool)
+            features = encode_image(weights, self.clip, images).split([len(labels) for _, labels in parts])
+            return torch.cat([_margin(f @ head.T, labels) for f, (head, labels) in zip(features, parts)])
+
+    def hits(self, weights: Weights, head: Tensor, split: Split) -> np.ndarray:
+        """Which examples are classified correctly: bool (N,)."""
+        batches = zip(split.images.split(self.batch), split.labels.split(self.batch))
+        found = [self.margins(weights, images, [(head, labels)]) for images, labels in batches]
+        return torch.cat(found).numpy() > 0 if found else np.zeros(0, dtype=bool)
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    label = labels[:, None]
+    return logits.gather(1, label)[:, 0] - logits.scatter(1, label, -torch.inf).amax(dim=1)
 
 
 class Bench(NamedTuple):
@@ -85,15 +96,24 @@ def evaluate(
             at[alpha] = examiner.cast(scaled(base, vector, alpha))
         return at[alpha]
 
-    def answers(alpha: float, task: str, rows: np.ndarray) -> np.ndarray:
-        part = Split(*(tensor[torch.from_numpy(rows)] for tensor in bench.val[task]))
-        return examiner.hits(model(alpha), bench.heads[task], part)
+    starts = np.cumsum([0] + [len(split.labels) for split in bench.val.values()])
+
+    def margins(alpha: float, rows: np.ndarray) -> np.ndarray:
+        images, parts, places = [], [], []
+        for start, stop, (task, split) in zip(starts, starts[1:], bench.val.items()):
+            places.append(np.flatnonzero((rows >= start) & (rows < stop)))
+            own = torch.from_numpy(rows[places[-1]] - start)
+            images.append(split.images[own])
+            parts.append((bench.heads[task], split.labels[own]))
+        found = np.empty(len(rows), np.float32)
+        found[np.concatenate(places)] = examiner.margins(model(alpha), torch.cat(images), parts).numpy()
+        return found
 
     if isinstance(alphas, float):
         alpha, search = alphas, []
     else:
         totals = {task: len(split.labels) for task, split in bench.val.items()}
-        alpha, search = choose_alpha(alphas, totals, reference, answers)
+        alpha, search = choose_alpha(alphas, totals, reference, margins)
     return {"alpha": alpha, "search": search, "test": examine(examiner, bench, lambda task: model(alpha))}
 
 
