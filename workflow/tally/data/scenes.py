@@ -26,14 +26,14 @@ def count(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     """label + 1 round dots among bars and crosses of the same colour."""
     ink = (rng.randint(0, 90), rng.randint(0, 90), rng.randint(60, 150))
     image = draw.blank(size, draw.shade((200, 225, 215), rng, 25))
-    n, others = label + 1, rng.randint(0, 4)
-    r = size * rng.uniform(0.062, 0.085)
+    n, others = label + 1, rng.randint(0, 2)
+    r = size * rng.uniform(0.07, 0.09)
     spots = draw.scatter(n + others, size, 1.25 * r, rng)
     for x, y in spots[:n]:
         draw.shape(image, "circle", x, y, r * rng.uniform(0.8, 1.1), ink)
     for x, y in spots[n:]:
         draw.shape(image, rng.choice(("bar", "cross")), x, y, 1.35 * r, ink, angle=rng.uniform(0, math.pi))
-    return image, {"noise": 16.0, "blur": 0.5}
+    return image, {"noise": 8.0, "blur": 0.3}
 
 
 def textures(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
@@ -82,7 +82,7 @@ def relation(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     dx, dy = RELATIONS[name]
     image = draw.blank(size, draw.shade((190, 110, 80), rng, 30))
     ink = draw.shade(rng.choice(((245, 235, 200), (60, 25, 20))), rng, 20)
-    for x, y in draw.scatter(rng.randint(2, 5), size, size * 0.05, rng):
+    for x, y in draw.scatter(rng.randint(1, 2), size, size * 0.05, rng):
         draw.shape(image, rng.choice(("triangle", "bar", "cross")), x, y, size * 0.06, ink, angle=rng.uniform(0, 6))
     gap, slide = size * rng.uniform(0.16, 0.26), size * rng.uniform(-0.13, 0.13)
     cx, cy = (size * rng.uniform(0.44, 0.56) for _ in range(2))
@@ -98,7 +98,7 @@ def relation(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
             angle=rng.uniform(-0.3, 0.3),
             fill=rng.random() < 0.5,
         )
-    return image, {"noise": 36.0, "blur": 0.7}
+    return image, {"noise": 16.0, "blur": 0.4}
 
 
 def dice(size: int, label: int, test: bool, rng: random.Random) -> Drawing:

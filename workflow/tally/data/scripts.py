@@ -125,16 +125,16 @@ def braille(size: int, label: int, test: bool, rng: random.Random) -> Drawing:
     image = draw.blank(size, card)
     pen = ImageDraw.Draw(image)
     n = image.width
-    step, turn = n * rng.uniform(0.2, 0.28), math.radians(rng.uniform(-14, 14))
-    x0, y0 = n / 2 + n * rng.uniform(-0.1, 0.1), n / 2 + n * rng.uniform(-0.07, 0.07)
-    depth = rng.randint(28, 60)
+    step, turn = n * rng.uniform(0.26, 0.3), math.radians(rng.uniform(-8, 8))
+    x0, y0 = n / 2 + n * rng.uniform(-0.05, 0.05), n / 2 + n * rng.uniform(-0.05, 0.05)
+    depth = rng.randint(60, 100)
     for dot in range(6):
         raised = str(dot + 1) in BRAILLE[label]
         u, v = (dot // 3 - 0.5) * step, (dot % 3 - 1) * step
         x = x0 + u * math.cos(turn) - v * math.sin(turn) + n * rng.uniform(-0.02, 0.02)
         y = y0 + u * math.sin(turn) + v * math.cos(turn) + n * rng.uniform(-0.02, 0.02)
-        r = n * (rng.uniform(0.055, 0.08) if raised else rng.uniform(0.02, 0.035))
+        r = n * (rng.uniform(0.08, 0.11) if raised else rng.uniform(0.015, 0.025))
         for shift, light in ((0.3, -depth), (-0.3, depth), (0, 0)):
             level = tuple(min(255, max(0, c + light)) for c in card)
             pen.ellipse([x - r + shift * r, y - r + shift * r, x + r + shift * r, y + r + shift * r], fill=level)
-    return image, {"noise": 26.0 if test else 22.0, "blur": 0.8}
+    return image, {"noise": 14.0 if test else 10.0, "blur": 0.5}
