@@ -9,7 +9,6 @@ The plain read maps the same files and sums them; it is measured in the same run
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -159,6 +158,12 @@ class Peak(threading.Thread):
             self.bytes = max(self.bytes, int(line.split()[1]) * 1024)
 
 
+def available() -> int:
+    """Bytes that can be had without swapping; the page cache counts, since the system gives it up."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
 def measure(job: dict) -> dict:
     """Run one job in a process of its own."""
     answer = subprocess.run(
@@ -208,7 +213,7 @@ def main() -> None:
                 job = {"base": str(base), "folder": str(folder), "threads": options.threads}
                 job["finetuned"] = {task: str(path) for task, path in finetuned.items()}
                 size = sum(int(np.prod(shape)) for shape in shapes(model).values())
-                fits = 6 * 4 * size * tasks < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+                fits = 5 * 4 * size * tasks < available()
                 bytes_read = sum(path.stat().st_size for path in (base, *finetuned.values()))
                 for method in METHODS:
                     best = {}
