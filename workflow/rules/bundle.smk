@@ -30,7 +30,7 @@ rule formats:
     input:
         model="<model>/open_clip_config.json",
         base="<store>/base.safetensors",
-        merged=lambda wildcards: f"<store>/{wildcards.suite}/merged/{SUMMED[wildcards.method]}.safetensors",
+        merged=masked_vector,
         masks="<store>/{suite}/masks/{method}.safetensors",
         search="<store>/{suite}/masks/{method}.json",
         counts="<store>/{suite}/accuracy/tall-{method}.json",
