@@ -277,15 +277,16 @@ def formats(args: argparse.Namespace) -> None:
     from math import prod
 
     from tally.checkpoints import open_checkpoint
-    from tally.files import read_json, write_json
+    from tally.files import read_json, sha256, write_json
     from tally.formats import compare
     from tally.packing import pack_bundle
 
     examiner, bench, base = _examination(args)
     whole, domain = open_checkpoint(args.base), sum(weight.size for weight in base.values())
     pack = partial(
-        pack_bundle, base=whole, merged=args.merged, masks=args.masks, lambdas=_lambdas(args.search), method=args.method
-    )
+        pack_bundle, base=whole, merged=args.merged, masks=args.masks, lambdas=_lambdas(args.search), method=args.method,
+        made_from={name: sha256(getattr(args, name)) for name in ("base", "merged", "masks")},
+    )  # fmt: skip
     record = {
         "model": args.base.parent.name,
         "suite": args.suite,
