@@ -36,6 +36,7 @@ rule all:
         collect("<store>/{suite}/tables/{table}.csv", suite=config["suites"], table=TABLES),
         collect("<store>/{suite}/figures/{figure}.png", suite=config["suites"], figure=list(figures())),
         collect("<store>/{suite}/bundles/{method}.safetensors", suite=config["suites"], method=masked()),
+        storage_outputs(),
         "<store>/tables/suites.csv",
         "<store>/figures/tasks.png",
 

@@ -14,6 +14,7 @@ NAMES = [
 FINE_TUNED = [78, 98, 99, 99, 99.7, 96, 97.5, 75, 98, 91, 90, 89, 88, 73, 98, 89, 95, 74, 99.8, 98.6]
 ZERO_SHOT = [60, 44, 46, 33, 48, 61, 32, 63, 97, 87, 66, 64, 61, 39, 90, 83, 63, 59, 17, 10]
 # How much of the way from zero-shot to fine-tuned a method goes.
+FORMATS = {"fp32-fp32-packed": (32, 32, 1.0), "fp32-fp32-zstd": (32, 32, 0.8), "fp16-int8-zstd": (16, 8, 0.8)}
 REACH = {
     "weight-average": 0.4, "task-arithmetic": 0.45, "ties": 0.52, "magnitude-pruning": 0.93, "magnitude-masking": 0.8,
     "magnitude-masking-matched": 0.86, "tall-task-arithmetic": 0.985, "tall-ties": 1.0,
@@ -97,4 +98,16 @@ def fake_suite(root: Path, tasks: int = 8, examples: int = 200, seed: int = 0) -
             best = steps[i % 5]
             chosen[task] = {"lambda": best["lambda"], "density": best["density"], "search": steps}
         write(folder / "masks" / f"{method}.json", {"method": method, "tasks": chosen})
+        exact, formats, weights = percents(REACH[f"tall-{method}"]), {}, 1000
+        for name, (base, vector, mask) in FORMATS.items():
+            bits = {
+                "base": base * weights,
+                "vector": vector * weights,
+                "masks": int(mask * tasks * weights),
+                "other": 800,
+            }
+            test = {task: pack_hits(hits(task, exact[task])) for task in names}
+            formats[name] = {"bits": bits, "bytes": sum(bits.values()) // 8, "test": test}
+        sizes_of = {"domain_weights": weights, "frozen_weights": 10}
+        write(folder / "storage" / f"{method}.json", {"method": method, "formats": formats} | sizes_of)
     return folder

@@ -51,13 +51,17 @@ def test_int8(shape):
 
 @pytest.mark.parametrize("vector", ["fp32", "bf16", "fp16", "int8"])
 @pytest.mark.parametrize("base_dtype", [None, "fp32", "bf16", "fp16"])
-def test_bundles_of_fewer_bits(tmp_path, monkeypatch, vector, base_dtype):
+@pytest.mark.parametrize("codec", ["packed", "zstd"])
+def test_bundles_of_fewer_bits(tmp_path, monkeypatch, vector, base_dtype, codec):
+    monkeypatch.setattr("tally.packing.BLOCK", 64)
+    monkeypatch.setattr("tally.codec.BLOCK", 64)
     monkeypatch.setattr("tally.packing.CHUNK", 16)
     monkeypatch.setattr("tally.bundle.CHUNK", 24)
     base, tuned = models()
     vectors = difference(base, tuned)
     compress(tmp_path / "exact", vectors, 0.4)
-    compress(tmp_path / "b", vectors, 0.4, embed_base=True, vector_dtype=vector, base_dtype=base_dtype)
+    options = {"vector_dtype": vector, "base_dtype": base_dtype, "mask_codec": codec}
+    compress(tmp_path / "b", vectors, 0.4, embed_base=True, **options)
     bundle, exact = open_bundle(tmp_path / "b"), open_bundle(tmp_path / "exact", base=base)
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(base_dtype, torch.float32)
     theta0 = {n: w.to(kind).float() if w.is_floating_point() else w for n, w in base.items()}
@@ -92,6 +96,7 @@ def test_bad_requests(tmp_path):
     for options, message in (
         ({"vector_dtype": "int4"}, "unknown vector dtype 'int4'; known are fp32, bf16, fp16, int8"),
         ({"embed_base": True, "base_dtype": "int8"}, "unknown base dtype 'int8'; known are fp32, bf16, fp16"),
+        ({"mask_codec": "gzip"}, "unknown mask codec 'gzip'; known are packed, zstd"),
         ({"base_dtype": "bf16"}, "a base dtype is for a base that is embedded"),
     ):
         with pytest.raises(TallyError, match=message):

@@ -3,13 +3,13 @@ import sys
 
 import numpy as np
 import pytest
-from fake import fake_suite
+from fake import FORMATS, fake_suite
 from tally import figures
 from tally.errors import TallyError
 from tally.figures.style import COLORS, MARKERS, spread
 from tally.records import load_suite
 from tally.statistics import bootstrap
-from tally.tables import LABELS, best_rows, main_table, per_task_table
+from tally.tables import LABELS, best_rows, main_table, per_task_table, storage_table
 
 COUNTS = {"domain_weights": 87_849_216, "frozen_weights": 25_599_489}
 
@@ -94,6 +94,21 @@ def test_tasks_and_overview(main):
     assert right.lines[0].get_ydata()[0] == rows.loc[rows["method"] == "fine-tuned", "gigabits"].iloc[0]
     axis = figures.overview(rows).axes[0]
     np.testing.assert_allclose([bar.get_width() for bar in axis.patches], rows["normalized"])
+
+
+def test_storage_draws_every_format_and_what_it_is_measured_against(tmp_path):
+    suite = load_suite(fake_suite(tmp_path, tasks=5, examples=40), formats=list(FORMATS)[1:])
+    samples = bootstrap(suite.hits, resamples=50)
+    table = storage_table(suite, samples)
+    rows = best_rows(main_table(suite, samples, {"domain_weights": 1000, "frozen_weights": 10}))
+    left, right = figures.storage(rows, table, 5000).axes
+    points = [line for line in right.lines if len(line.get_xdata()) == 1]
+    np.testing.assert_allclose([p.get_xdata()[0] for p in points], table["bits"])
+    np.testing.assert_allclose([p.get_ydata()[0] for p in points], table["normalized"])
+    assert [p.get_markerfacecolor() == "white" for p in points] == list(table["codec"] == "packed")
+    texts = {text.get_text(): text.xy[0] for text in left.texts}
+    assert texts["Fine-tuned"] == pytest.approx(32 + 32 * 10 / 5000)
+    assert texts["Magnitude pruning"] == pytest.approx((64 + 5) / 5 + 32 * 10 / 5000)
 
 
 def test_saved_files_are_the_same_each_time_and_carry_no_date(suite, tmp_path):

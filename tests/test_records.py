@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from fake import fake_suite
+from fake import FORMATS, fake_suite
 from tally.errors import TallyError
-from tally.records import chosen_k, load_suite, name_of, validation_score
+from tally.records import chosen_k, format_name, load_suite, name_of, validation_score
 
 
 @pytest.fixture
@@ -43,6 +43,23 @@ def test_chosen_k_is_the_best_on_validation_and_the_smallest_of_equals(folder):
     assert set(chosen_k(suite)) == {"consensus-task-arithmetic", "consensus-ties", "random-consensus"}
     assert name_of("consensus-ties", 2) == "consensus-ties-k2"
     assert name_of("ties", None) == "ties"
+
+
+def test_storage_formats_are_candidates_when_asked_for(folder):
+    assert load_suite(folder).storage == {}
+    suite = load_suite(folder, formats=["fp16-int8-zstd"])
+    assert set(suite.storage) == {"tall-task-arithmetic", "tall-ties"}
+    assert list(suite.storage["tall-ties"]["formats"]) == ["fp32-fp32-packed", "fp16-int8-zstd"]
+    assert format_name("tall-ties", "fp16-int8-zstd") == "tall-ties-fp16-int8-zstd"
+    assert set(suite.hits) - set(load_suite(folder).hits) == {f"{m}-fp16-int8-zstd" for m in suite.storage}
+    assert set(load_suite(folder, candidates=["ties", "tall-ties"], formats=list(FORMATS)).storage) == {"tall-ties"}
+    with pytest.raises(
+        TallyError, match=r"storage: bf16-int8-zstd of tall-task-arithmetic is missing or has other tasks"
+    ):
+        load_suite(folder, formats=["bf16-int8-zstd"])
+    edit(folder / "storage" / "ties.json", lambda r: r["formats"]["fp16-int8-zstd"]["test"].pop("dtd"))
+    with pytest.raises(TallyError, match="fp16-int8-zstd of tall-ties is missing or has other tasks; measure it again"):
+        load_suite(folder, formats=["fp16-int8-zstd"])
 
 
 def test_alpha_must_be_in_its_search():

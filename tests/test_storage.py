@@ -1,7 +1,7 @@
 import pytest
 from tally.errors import TallyError
 from tally.merging import METHODS
-from tally.storage import FORMULAS, gigabits, ratio
+from tally.storage import FORMULAS, PAPER, format_parts, gigabits, ratio
 
 # P and F of open_clip's models, and what the paper's main table prints: merging rows, fine-tuned, masks; 8, 14, 20 tasks.
 MODELS = {
@@ -42,3 +42,13 @@ def test_every_method_has_a_formula():
     assert set(METHODS) < set(FORMULAS)
     with pytest.raises(TallyError, match="unknown method 'x'"):
         gigabits("x", domain_weights=1, frozen_weights=1, tasks=1)
+
+
+def test_a_formats_name_is_what_writes_it():
+    assert format_parts(PAPER) == {"base_dtype": "fp32", "vector_dtype": "fp32", "mask_codec": "packed"}
+    assert list(format_parts("fp16-int8-zstd").values()) == ["fp16", "int8", "zstd"]
+    for name in ("fp16-int8", "fp16", "a-b-c-d"):
+        with pytest.raises(
+            TallyError, match=f"unknown storage format '{name}'; it is base dtype-vector dtype-mask codec"
+        ):
+            format_parts(name)

@@ -20,9 +20,10 @@ def same(model, state) -> bool:
 
 
 @pytest.mark.parametrize("chunk", [8, 1 << 20])
-def test_switch(tmp_path, monkeypatch, chunk):
+@pytest.mark.parametrize("codec", ["packed", "zstd"])
+def test_switch(tmp_path, monkeypatch, chunk, codec):
     monkeypatch.setattr("tally.switching.CHUNK", chunk)
-    base, _, path = written(tmp_path)
+    base, _, path = written(tmp_path, mask_codec=codec)
     bundle, model = open_bundle(path, base=base), Model()
     for task in ("t0", "t2", "t1", "t1", "t0"):
         bundle.switch(model, task)

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake import fake_suite
+from fake import FORMATS, fake_suite
 from tally.errors import TallyError
 from tally.records import load_suite
 from tally.statistics import bootstrap
@@ -11,11 +11,13 @@ from tally.tables import (
     LABELS,
     best_rows,
     choices_table,
+    label_of,
     main_table,
     paired_table,
     per_task_table,
     read_main,
     rows_of,
+    storage_table,
     suites_table,
 )
 from tally.typeset import write_tables
@@ -105,6 +107,45 @@ def test_choices_hold_alpha_lambda_and_density(suite):
     assert (row["task"], row["lambda"], row["density"]) == ("dtd", mask["lambda"], 100 * mask["density"])
     val = suite.per_task["fine-tuned"]["dtd"]["val"]
     assert row["validation"] == pytest.approx(100 * 0.89 / (val["correct"] / val["total"]))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = fake_suite(tmp_path_factory.mktemp("stored"), tasks=4, examples=100)
+    suite = load_suite(folder, formats=list(FORMATS)[1:])
+    return suite, bootstrap(suite.hits, resamples=300)
+
+
+def test_storage_formats_are_rows_of_the_main_table(stored):
+    suite, samples = stored
+    main = main_table(suite, samples, COUNTS).set_index("method")
+    names = list(main.index)
+    at = names.index("tall-ties")
+    assert names[at:] == ["tall-ties", "tall-ties-fp32-fp32-zstd", "tall-ties-fp16-int8-zstd"]
+    found = suite.storage["tall-ties"]["formats"]["fp16-int8-zstd"]
+    assert main.loc["tall-ties-fp16-int8-zstd", "gigabits"] == 8 * found["bytes"] / 1e9
+    assert main.loc["tall-ties", "gigabits"] == gigabits("tall-ties", **COUNTS, tasks=4)
+    assert label_of("tall-task-arithmetic-fp16-int8-zstd") == "TALL mask + TA, fp16-int8-zstd"
+    assert set(suites_table({"one": main.reset_index()})["method"]) == set(LABELS)
+
+
+def test_storage_table_equals_a_dense_computation(stored):
+    suite, samples = stored
+    table = storage_table(suite, samples)
+    assert list(table["method"]) == ["tall-task-arithmetic"] * 3 + ["tall-ties"] * 3
+    for row in table.itertuples():
+        name = f"{row.base}-{row.vector}-{row.codec}"
+        base, vector, mask = FORMATS[name]
+        assert (row.bits_base, row.bits_vector, row.bits_masks, row.bits_other) == (base / 4, vector / 4, mask, 0.2)
+        assert row.bits == pytest.approx((base + vector) / 4 + mask + 0.2) == 8 * row.bytes / 4000
+        paper = table[(table["method"] == row.method) & (table["codec"] == "packed")].iloc[0]
+        assert row.share == 100 * row.bytes / paper["bytes"]
+        assert row.difference == pytest.approx(row.normalized - paper["normalized"])
+        assert row.low <= row.difference <= row.high
+        candidate = row.method if row.codec == "packed" else f"{row.method}-{name}"
+        ratios = [suite.hits[candidate][t].mean() / suite.hits["fine-tuned"][t].mean() for t in suite.tasks]
+        assert row.normalized == pytest.approx(100 * np.mean(ratios))
+    assert (table.loc[table["codec"] == "packed", ["difference", "low", "high"]] == 0).all(axis=None)
 
 
 def test_suites_stand_side_by_side(main):

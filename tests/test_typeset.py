@@ -9,6 +9,8 @@ from tally.typeset import (
     label,
     latex,
     markdown,
+    show_storage,
+    signed,
     stored,
     write_suites_table,
     write_table,
@@ -77,6 +79,18 @@ def test_tables_of_a_suite_are_the_same_bytes_each_time(suites, tmp_path):
     )
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_formats_that_halve_the_bits_and_keep_the_accuracy_are_bold():
+    columns = {"method": "tall-ties", "base": "fp16", "vector": "int8", "codec": "zstd", "bytes": 10**7}
+    columns |= dict.fromkeys(["bits_base", "bits_vector", "bits_masks", "bits_other", "bits"], 2.0)
+    columns |= dict.fromkeys(["normalized", "normalized_low", "normalized_high", "low", "high"], 99.0)
+    rows = [columns | {"share": share, "difference": loss} for share, loss in ((50, -0.2), (51, 0), (40, -0.21))]
+    shown = show_storage(pd.DataFrame(rows))
+    assert shown.bold == {(0, 1)}
+    assert shown.rows[0][1] == "fp16-int8-zstd"
+    assert signed(-0.004, 2) == "+0.00"
+    assert signed(-0.21, 2) == "−0.21"
 
 
 def test_the_printed_main_table_shows_the_chosen_k_and_two(suites, tmp_path):

@@ -78,14 +78,14 @@ def test_embedded_base_and_ties(folder, capsys):
 
 
 def test_fewer_bits(folder, capsys):
-    options = ["--embed-base", "--base-dtype", "bf16", "--vector-dtype", "int8"]
+    options = ["--embed-base", "--base-dtype", "bf16", "--vector-dtype", "int8", "--mask-codec", "zstd"]
     assert run("compress", *GIVEN, *options, "--output", "b") == 0
     capsys.readouterr()
     assert run("inspect", "b", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["bits"]["merged vector"] == 8 * 159 + 32 * 3
     assert facts["bits"]["base"] == 16 * 183 + 64
-    assert (facts["vector_dtype"], facts["base_dtypes"]) == ("I8", ["BF16", "I64"])
+    assert (facts["vector_dtype"], facts["base_dtypes"], facts["mask_codec"]) == ("I8", ["BF16", "I64"], "zstd")
     assert facts["bits_per_weight_and_task"] == facts["bits"]["total"] / 159 / 3
 
 
@@ -149,12 +149,13 @@ def test_stage(folder):
     save("masks", masks, "masks", {"strict": True})
     (folder / "masks.json").write_text(json.dumps({"tasks": {"x": {"lambda": 0.3}, "y": {"lambda": 0.4}}}))
     given = ["--base", "base.safetensors", "--merged", "merged", "--masks", "masks", "--search", "masks.json"]
-    assert run("bundle", "--method", "ties", *given, "--output", "b") == 0
-    bundle = open_bundle("b")
-    assert bundle.embedded
-    assert bundle.metadata["strict"] is True
-    assert bundle.metadata["lambdas"] == {"x": 0.3, "y": 0.4}
-    np.testing.assert_array_equal(bundle.mask("y", 0, 159), np.unpackbits(masks["y"], count=159))
+    for codec in ("packed", "zstd"):
+        assert run("bundle", "--method", "ties", *given, "--mask-codec", codec, "--output", "b") == 0
+        bundle = open_bundle("b")
+        assert bundle.embedded
+        assert bundle.metadata["strict"] is True
+        assert bundle.metadata["lambdas"] == {"x": 0.3, "y": 0.4}
+        np.testing.assert_array_equal(bundle.mask("y", 0, 159), np.unpackbits(masks["y"], count=159))
 
 
 COMPRESS = ["compress", *GIVEN, "--output", "x"]
@@ -184,6 +185,7 @@ RESTORE = ["restore", "b", "--output", "x", "--task"]
         ([*COMPRESS, "--finetuned", "t=cut-shards"], "cut-shards/b.safetensors is truncated"),
         ([*COMPRESS, "--finetuned", "t=pickle.pt"], "pickle.pt is a pickle, which can run code when opened"),
         ([*COMPRESS, "--vector-dtype", "int4"], "unknown vector dtype 'int4'"),
+        ([*COMPRESS, "--mask-codec", "gzip"], "unknown mask codec 'gzip'; known are packed, zstd"),
         ([*COMPRESS, "--base-dtype", "bf16"], "add --embed-base, or leave it out"),
         ([*COMPRESS, "--threads", "0"], "threads is 0"),
         ([*COMPRESS, "--output", "b"], "b exists; choose another output, or replace it with --force"),

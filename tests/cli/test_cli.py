@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 import time
@@ -65,6 +66,16 @@ def test_unknown_task_names_the_known_ones(tmp_path):
     assert "mnits" in run.stderr
     assert "mnist" in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    verb = ["summary", str(tmp_path), "--cores", "1", "--suites", "x", "--started", "0"]
+    command = [sys.executable, "-m", "tally", *verb]
+    child = subprocess.Popen(command, cwd=ROOT / "workflow", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait() == 128 + signal.SIGPIPE
 
 
 def test_progress_of_short_work_is_silent():

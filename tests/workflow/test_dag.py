@@ -23,7 +23,7 @@ def test_the_embedded_default_plans_the_whole_paper(empty):
     assert planned(run.stdout) == {
         "base": 1, "prepare": 8, "head": 8, "finetune": 8, "vector": 8, "merge_vectors": 3, "mask": 2, "vote": 2,
         "consensus": 24, "evaluate": 3, "evaluate_consensus": 24, "magnitude": 3, "table": 1, "figure": 5, "suites": 1,
-        "bundle": 2,
+        "bundle": 2, "formats": 2, "storage_table": 1,
     }  # fmt: skip
 
 
@@ -46,9 +46,27 @@ def test_ks_and_methods_of_the_config(empty):
     assert "magnitude" not in jobs
 
 
+def test_storage_formats_of_the_config(empty):
+    jobs = planned(plan(empty, formats=[]).stdout)
+    assert jobs["bundle"] == 2
+    assert not {"formats", "storage_table"} & set(jobs)
+    assert "formats" not in planned(plan(empty, methods=["task-arithmetic"]).stdout)
+
+
+def test_every_storage_format_is_a_config_away(empty):
+    every = yaml.safe_load((ROOT / "config" / "storage.yaml").read_text())
+    default = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert every["suites"] == default["suites"]
+    bases = ("fp32", "fp16", "bf16")
+    assert every["formats"] == [f"{b}-{v}-{c}" for b in bases for v in (*bases, "int8") for c in ("packed", "zstd")]
+    run = snakemake("--dry-run", "--config", f"results={empty}", config=ROOT / "config" / "storage.yaml")
+    assert planned(run.stdout)["formats"] == 2
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
+        ({"formats": ["fp16-int4-zstd"]}, ["fp16-int4-zstd"]),
         ({"sutes": {}}, ["sutes"]),
         ({"suites": {"micro": ["digits", "mnits"]}}, ["mnits", "mnist", "suite micro"]),
         ({"methods": ["ties", "tie"]}, ["tie"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import tally
 import torch
 from safetensors.torch import load_file
 from workflow_runner import MICRO, ROOT, messages, planned, snakemake, with_config
@@ -191,13 +192,57 @@ def test_bundle_restores_the_masked_model(store, tmp_path):
         assert torch.equal(model[name], weight), name
 
 
+@pytest.mark.parametrize("method", ["task-arithmetic", "ties"])
+def test_storage_formats_are_real_files_and_their_models(store, tmp_path, method):
+    """Bits and answers of the smallest format, from its own bundle, through open_clip's module."""
+    suite, names = store / "micro", {"task-arithmetic": "task-arithmetic", "ties": "ties-sum"}
+    out, given = tmp_path / "b.safetensors", ["--base-dtype", "fp16", "--vector-dtype", "int8", "--mask-codec", "zstd"]
+    subprocess.run(
+        [sys.executable, "-m", "tally", "bundle", "--method", method, "--base", store / "base.safetensors", "--merged",
+         suite / "merged" / f"{names[method]}.safetensors", "--masks", suite / "masks" / f"{method}.safetensors",
+         "--search", suite / "masks" / f"{method}.json", "--output", out, *given], check=True, cwd=ROOT / "workflow",
+    )  # fmt: skip
+    record = json.loads((suite / "storage" / f"{method}.json").read_text())["formats"]["fp16-int8-zstd"]
+    assert record["bytes"] == out.stat().st_size
+    bundle = tally.open_bundle(out)
+    right = {t: accuracy(store, dict(bundle[t]), t) for t in TASKS}
+    for task in TASKS:
+        assert record["test"][task]["correct"] == pytest.approx(right[task].sum(), abs=1)
+
+    rows = {
+        (r["method"], r["base"], r["vector"], r["codec"]): r
+        for r in csv.DictReader((suite / "tables" / "storage.csv").read_text().splitlines())
+    }
+    row, paper = (rows[f"tall-{method}", *name.split("-")] for name in ("fp16-int8-zstd", "fp32-fp32-packed"))
+    weights = 3 * len(flat(suite / "merged" / "task-arithmetic.safetensors"))
+    assert float(row["bits"]) == pytest.approx(8 * out.stat().st_size / weights, rel=1e-5)
+    assert float(paper["bits_base"]) + float(paper["bits_vector"]) == pytest.approx(64 / 3, rel=1e-5)
+    assert float(paper["bits_masks"]) == pytest.approx(1, rel=1e-5)
+    assert float(row["share"]) < 50
+    main = {r["method"]: r for r in csv.DictReader((suite / "tables" / "main.csv").read_text().splitlines())}
+    assert float(main[f"tall-{method}"]["normalized"]) == float(paper["normalized"])
+    assert float(main[f"tall-{method}-fp16-int8-zstd"]["normalized"]) == float(row["normalized"])
+    assert float(main[f"tall-{method}-fp16-int8-zstd"]["gigabits"]) == pytest.approx(
+        8e-9 * out.stat().st_size, rel=1e-3
+    )
+    assert (suite / "figures" / "storage.pdf").exists()
+
+
+def test_the_papers_format_has_the_answers_of_the_masked_model(store):
+    """Which the workflow takes for granted and does not examine again."""
+    bundle = tally.open_bundle(store / "micro" / "bundles" / "ties.safetensors")
+    counts = json.loads((store / "micro" / "accuracy" / "tall-ties.json").read_text())["test"]
+    for task in TASKS:
+        assert counts[task]["correct"] == pytest.approx(accuracy(store, dict(bundle[task]), task).sum(), abs=1)
+
+
 def test_a_second_run_does_nothing(results):
     assert planned(again(results).stdout) == {}
 
 
 def test_another_order_of_the_tasks_does_nothing_but_tables_and_figures(results):
     run = again(results, suites={"micro": ["charts", "digits", "colors"]})
-    assert planned(run.stdout).keys() <= {"table", "figure", "suites"}
+    assert planned(run.stdout).keys() <= {"table", "figure", "suites", "storage_table"}
 
 
 def test_one_more_task_trains_one_model(results):
@@ -205,7 +250,7 @@ def test_one_more_task_trains_one_model(results):
     assert planned(run.stdout) == {
         "prepare": 1, "head": 1, "finetune": 1, "vector": 1,  # of the new task alone
         "merge_vectors": 3, "mask": 2, "vote": 2, "consensus": 6, "evaluate": 3, "evaluate_consensus": 6, "magnitude": 3,
-        "table": 1, "figure": 5, "suites": 1, "bundle": 2,
+        "table": 1, "figure": 5, "suites": 1, "bundle": 2, "formats": 2, "storage_table": 1,
     }  # fmt: skip
     assert [m for m in messages(run.stdout) if "Fine-tune" in m] == ["Fine-tune on pies"]
 

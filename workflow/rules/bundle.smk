@@ -1,4 +1,4 @@
-# One file per suite and method, from which every task's model can be restored.
+# One file per suite and method, from which every task's model can be restored; and what it is in fewer bits.
 
 
 rule bundle:
@@ -24,3 +24,76 @@ rule bundle:
     shell:
         "python -m tally bundle --method {wildcards.method} --base {input.base} --merged {input.merged}"
         " --masks {input.masks} --search {input.search} --output {output} 2> {log}"
+
+
+rule formats:
+    input:
+        model="<model>/open_clip_config.json",
+        base="<store>/base.safetensors",
+        merged=masked_vector,
+        masks="<store>/{suite}/masks/{method}.safetensors",
+        search="<store>/{suite}/masks/{method}.json",
+        counts="<store>/{suite}/accuracy/tall-{method}.json",
+        heads=of_tasks("<store>/heads/{task}.safetensors"),
+        data=of_tasks("<store>/data/{task}.safetensors"),
+        code=code("bundle", "codec", "encoding", "evaluate", "formats", "models/clip", "packing"),
+    output:
+        "<store>/{suite}/storage/{method}.json",
+    log:
+        "<store>/logs/formats/{suite}/{method}.log",
+    benchmark:
+        "<store>/benchmarks/formats/{suite}/{method}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        formats=config["formats"],
+        precision=config["precision"],
+    message:
+        "Bundles of {wildcards.suite} for {wildcards.method} in other storage formats: their bits and their models"
+    shell:
+        "python -m tally formats --suite {wildcards.suite} --method {wildcards.method} --model {input.model}"
+        " --base {input.base} --merged {input.merged} --masks {input.masks} --search {input.search}"
+        " --counts {input.counts} --heads {input.heads} --data {input.data} --formats {params.formats}"
+        " --precision {params.precision} --threads {threads} --output {output} 2> {log}"
+
+
+rule storage_table:
+    input:
+        unpack(counts_with_storage),
+        code=code("figures/storage", "figures/style", "records", "statistics", "storage", "tables", "typeset"),
+    output:
+        csv=report("<store>/{suite}/tables/storage.csv", caption="../report/storage.rst", **shown("Tables", "storage")),
+        other=multiext("<store>/{suite}/tables/storage", ".md", ".tex"),
+        png=report(
+            "<store>/{suite}/figures/storage.png",
+            caption="../report/storage_figure.rst",
+            **shown("Figures", "storage"),
+        ),
+        pdf="<store>/{suite}/figures/storage.pdf",
+    log:
+        "<store>/logs/storage_table/{suite}.log",
+    benchmark:
+        "<store>/benchmarks/storage_table/{suite}.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folder=subpath(output.csv, ancestor=2),
+        tasks=lambda wildcards: SUITES[wildcards.suite],
+        candidates=lambda wildcards: list(candidates(wildcards.suite)),
+        formats=storage_formats(),
+        table=lambda wildcards, output: output.csv.removesuffix(".csv"),
+        figure=lambda wildcards, output: output.png.removesuffix(".png"),
+    message:
+        "Storage formats of {wildcards.suite}"
+    shell:
+        "python -m tally storage-table --folder {params.folder} --tasks {params.tasks}"
+        " --candidates {params.candidates} --formats {params.formats} --table {params.table}"
+        " --figure {params.figure} 2> {log}"

@@ -83,6 +83,19 @@ def masked():
     return [m.removeprefix("tall-") for m in METHODS if m.startswith("tall-")]
 
 
+def storage_formats():
+    """The storage formats whose bundles are measured."""
+    return config["formats"] if masked() else []
+
+
+def storage_outputs():
+    """What compares the storage formats of each suite."""
+    if not storage_formats():
+        return []
+    files = ["<store>/{suite}/tables/storage.csv", "<store>/{suite}/figures/storage.png"]
+    return collect(files, suite=SUITES)
+
+
 def figures():
     """The figures that the methods of this run can fill."""
     yield from ("overview", "radar")
@@ -153,7 +166,7 @@ def counted_too(wildcards):
 
 
 def counts_of_suite(wildcards):
-    """Everything that tables and figures of a suite read."""
+    """Everything that figures of a suite read."""
     suite = wildcards.suite
     return {
         "zero_shot": collect("<store>/heads/{task}.json", task=tasks(suite)),
@@ -162,6 +175,13 @@ def counts_of_suite(wildcards):
         "masks": collect("<store>/{suite}/masks/{method}.json", suite=suite, method=masked()),
         "votes": collect("<store>/{suite}/votes/{method}.json", suite=suite, method=masked()),
     }
+
+
+def counts_with_storage(wildcards):
+    """Everything that tables of a suite read."""
+    methods = masked() if storage_formats() else []
+    files = collect("<store>/{suite}/storage/{method}.json", suite=wildcards.suite, method=methods)
+    return counts_of_suite(wildcards) | {"storage": files}
 
 
 def shown(category, name):

@@ -3,7 +3,7 @@
 
 rule table:
     input:
-        unpack(counts_of_suite),
+        unpack(counts_with_storage),
         base="<store>/base.safetensors",
         vector=lambda wildcards: f"<store>/task_vectors/{tasks(wildcards.suite)[0]}.safetensors",
         code=code("records", "statistics", "storage", "tables", "typeset"),
@@ -31,11 +31,12 @@ rule table:
         folder=subpath(output.main, ancestor=2),
         tasks=lambda wildcards: SUITES[wildcards.suite],
         candidates=lambda wildcards: list(candidates(wildcards.suite)),
+        formats=storage_formats(),
     message:
         "Tables of {wildcards.suite}"
     shell:
         "python -m tally table --folder {params.folder} --tasks {params.tasks} --candidates {params.candidates}"
-        " --base {input.base} --vector {input.vector} 2> {log}"
+        " --base {input.base} --vector {input.vector} --formats {params.formats} 2> {log}"
 
 
 rule figure:
@@ -53,6 +54,8 @@ rule figure:
         "<store>/logs/figure/{suite}/{figure}.log",
     benchmark:
         "<store>/benchmarks/figure/{suite}/{figure}.tsv"
+    wildcard_constraints:
+        figure="|".join(figures()),
     conda:
         "../../envs/report.yaml"
     threads: 1

@@ -3,7 +3,7 @@
 theta_t = theta_0 + m_t o tau_mtl over the domain, theta_0 elsewhere. The file is a safetensors file:
 
     tau          float32 (P,)            tau_mtl, weights by sorted name, each in C order; see tally.encoding for others
-    mask/<task>  uint8 (ceil(P / 8),)    m_t in numpy.packbits order
+    mask/<task>  uint8 (ceil(P / 8),)    m_t in numpy.packbits order; see tally.codec for zstd
     base/<name>  as in the base          every weight of the base, if it is embedded
 
 and metadata; docs/bundle.md describes all of it. `tally.packing` writes it, this module reads it. Nothing here needs
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from tally.checkpoints import FLOATS, FORMAT, Checkpoint, as_checkpoint, create, open_checkpoint
+from tally.codec import CODECS, Frames
 from tally.encoding import VECTOR, Restored, dequantize, rounded, rows, widened
 from tally.errors import TallyError
 from tally.progress import bar
@@ -76,6 +77,7 @@ class Bundle(Mapping):
             self.metadata = {key: json.loads(file.metadata[key]) for key in keys}
             self.metadata |= {key: file.metadata[key] for key in ("method", "base_sha256")}
             self.metadata["base_dtypes"] = json.loads(file.metadata.get("base_dtypes", "{}"))
+            self.metadata["mask_codec"] = CODECS[file.metadata.get("mask_codec", "packed")]
             self.tasks = tuple(self.metadata["tasks"])
             self.shapes = {name: tuple(shape) for name, shape in sorted(self.metadata["domain"].items())}
             sizes = [prod(shape) for shape in self.shapes.values()]
@@ -87,8 +89,11 @@ class Bundle(Mapping):
                 self.scales = np.cumsum([0, *map(rows, self.shapes.values())]).tolist()  # where each weight's begin
                 whole &= (file["scale"].shape, file.dtypes["scale"]) == ((self.scales[-1],), "F32")
                 self.scales = dict(zip(self.shapes, pairwise(self.scales), strict=True))
+            zstd = self.metadata["mask_codec"] == "zstd"
+            self._frames = Frames(file, self.tasks, self.size) if zstd else None
             for mask in (f"mask/{task}" for task in self.tasks):
-                whole &= (file[mask].shape, file.dtypes[mask]) == ((-(-self.size // 8),), "U8")
+                whole &= zstd or (file[mask].shape, file.dtypes[mask]) == ((-(-self.size // 8),), "U8")
+            whole &= not zstd or self._frames.fit()
             stored = {name[5:]: dtype for name, dtype in file.dtypes.items() if name.startswith("base/")}
             self.embedded, cast = bool(stored), self.metadata["base_dtypes"]
             if stored:
@@ -133,8 +138,14 @@ class Bundle(Mapping):
 
     def mask(self, task: str, lo: int, hi: int) -> np.ndarray:
         """m_t[lo:hi] of the flat domain, bool."""
-        packed = self.file[f"mask/{task}"][lo // 8 : -(-hi // 8)]
+        packed = self.packed(task, lo - lo % 8, hi)
         return np.unpackbits(packed, count=hi - lo + lo % 8)[lo % 8 :].view(bool)
+
+    def packed(self, task: str, lo: int, hi: int) -> np.ndarray:
+        """m_t[lo:hi] of the flat domain in numpy.packbits order, uint8; lo is a multiple of 8."""
+        if self._frames is not None:
+            return self._frames.packed(task, lo, hi)
+        return self.file[f"mask/{task}"][lo // 8 : -(-hi // 8)]
 
     def tau(self, name: str, lo: int, hi: int) -> np.ndarray:
         """tau_mtl[lo:hi] of the flat domain, within one weight, float32."""

@@ -1,12 +1,16 @@
 """Files that are whole or absent: atomic writes, JSON, hashes."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from tally.errors import TallyError
@@ -14,25 +18,74 @@ from tally.errors import TallyError
 
 @contextmanager
 def atomic_file(path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to: it takes the real name once complete and on disk, or vanishes."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    """A temporary path beside `path` to write to: it takes the real name once complete and on disk, or vanishes.
+
+    A process that was killed leaves its temporary file behind; the next to write `path` removes it.
+    """
+    path, descriptor, temporary = Path(path), None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary, descriptor = _claim(path)
         yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.fsync(descriptor)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TallyError(f"disk full while writing {path}; free some space or choose another folder") from None
         raise TallyError(f"cannot write {path}: {error.strerror or error}; check the folder and its rights") from None
     finally:
+        if descriptor is not None:
+            with suppress(OSError):
+                temporary.unlink()
+            os.close(descriptor)
+
+
+# A writer holds the lock of its temporary file, which the system releases when it dies, however it dies: who gets the
+# lock may remove the file. Locks are sure among the processes of one running system only, hence its name in the file's.
+def _temporary(path: Path, token: str) -> Path:
+    return path.with_name(f".{path.name}.{_system()}.{token}.tmp")
+
+
+@cache
+def _system() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text().strip().replace("-", "")[:16] if boot.exists() else socket.gethostname()
+
+
+def _claim(path: Path) -> tuple[Path, int]:
+    """A new temporary file and its descriptor, which holds its lock."""
+    while True:
+        temporary = _temporary(path, secrets.token_hex(4))
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # a disk without locks: a name that is never swept
+            temporary = temporary.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"))
+        if _names(temporary, descriptor):
+            return temporary, descriptor
+        os.close(descriptor)  # swept between the two calls
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers are dead."""
+    head, tail = _temporary(path, "|").name.split("|")
+    for stale in path.parent.glob(f"{glob.escape(head)}????????{tail}"):
         with suppress(OSError):
-            temporary.unlink()
+            descriptor = os.open(stale, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _names(stale, descriptor):
+                    stale.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether the path names the open file."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    return False
 
 
 def write_bytes(path, content: bytes) -> None:

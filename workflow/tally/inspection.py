@@ -4,20 +4,34 @@ from pathlib import Path
 
 import numpy as np
 from tally.bundle import CHUNK, Bundle
-from tally.masks import density
+from tally.masks import count
 from tally.progress import bar
 from tally.storage import gigabits
 from tally.votes import counts, shares, votes
 
 
-def profile(bundle: Bundle) -> list[float]:
-    """Mask agreement profile: share of weights with n = 0..T votes; memory depends on T only."""
-    total = np.zeros(len(bundle.tasks) + 1, np.int64)
+def counted(bundle: Bundle) -> tuple[list[float], dict[str, float]]:
+    """(mask agreement profile: share of weights with n = 0..T votes, density per task); memory depends on T only."""
+    total, kept = np.zeros(len(bundle.tasks) + 1, np.int64), dict.fromkeys(bundle.tasks, 0)
     for lo in bar(range(0, bundle.size, CHUNK), "count votes", unit="chunk"):
         hi = min(lo + CHUNK, bundle.size)
-        rows = [bundle.file[f"mask/{task}"][lo // 8 : -(-hi // 8)] for task in bundle.tasks]
-        total += counts(votes(rows, hi - lo), len(bundle.tasks))
-    return (total / bundle.size).tolist()
+        rows = {task: bundle.packed(task, lo, hi) for task in bundle.tasks}
+        total += counts(votes(list(rows.values()), hi - lo), len(bundle.tasks))
+        kept = {task: kept[task] + count(row) for task, row in rows.items()}
+    return (total / bundle.size).tolist(), {task: n / bundle.size for task, n in kept.items()}
+
+
+def parts(bundle: Bundle) -> dict[str, int]:
+    """Bits of the parts of the file: base, merged vector, masks, header; they add up to the file's."""
+    part = {"base": 0, "tau": 0, "scale": 0, "mask": 0, "frames": 0}
+    for name in bundle.file.names:
+        part[name.split("/")[0]] += 8 * bundle.file[name].nbytes
+    bits = {
+        "base": part["base"],
+        "merged vector": part["tau"] + part["scale"],
+        "masks": part["mask"] + part["frames"],
+    }
+    return bits | {"header": 8 * Path(bundle.file.label).stat().st_size - sum(bits.values())}
 
 
 def inspect(bundle: Bundle) -> dict:
@@ -27,26 +41,20 @@ def inspect(bundle: Bundle) -> dict:
     formula_gigabits: the paper's storage, 32 (2 P + F) + T P bits, which counts the base.
     """
     about, file, tasks = bundle.metadata, bundle.file, len(bundle.tasks)
-    part = {"base": 0, "tau": 0, "scale": 0, "mask": 0}
-    for name in file.names:
-        part[name.split("/")[0]] += 8 * file[name].nbytes
-    bits = {"base": part["base"], "merged vector": part["tau"] + part["scale"], "masks": part["mask"]}
-    bits["header"] = 8 * Path(file.label).stat().st_size - sum(bits.values())
+    bits = parts(bundle)
     bits["total"] = sum(bits.values())
     base_bits = 8 * about["base_bytes"]
-    agreement = profile(bundle)
+    agreement, densities = counted(bundle)
     return {
         "method": about["method"],
         "strict": about["strict"],
-        "tasks": {
-            task: {"lambda": about["lambdas"][task], "density": density(file[f"mask/{task}"], bundle.size)}
-            for task in bundle.tasks
-        },
+        "tasks": {task: {"lambda": about["lambdas"][task], "density": densities[task]} for task in bundle.tasks},
         "domain_weights": bundle.size,
         "frozen_weights": about["frozen_weights"],
         "profile": agreement,
         "shares": shares(agreement),
         "vector_dtype": file.dtypes["tau"],
+        "mask_codec": about["mask_codec"],
         "base_dtypes": sorted({file.dtypes[name] for name in file.names if name.startswith("base/")}),
         "bits": bits,
         "bits_per_weight_and_task": bits["total"] / bundle.size / tasks,

@@ -91,8 +91,3 @@ def count(packed: np.ndarray) -> int:
     packed = np.asarray(packed).reshape(-1)
     chunks = (packed[i : i + (1 << 20)] for i in range(0, packed.size, 1 << 20))
     return sum(int(np.bitwise_count(chunk).sum(dtype=np.int64)) for chunk in chunks)
-
-
-def density(packed: np.ndarray, size: int) -> float:
-    """Share of the P = size weights that the mask keeps."""
-    return count(packed) / size

@@ -1,13 +1,14 @@
 """Read the JSON files of one suite, check that they belong together, and hold them as one record."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tally.errors import TallyError
 from tally.files import read_json
 from tally.statistics import unpack_hits
+from tally.storage import PAPER
 
 CONSENSUS = ("consensus-task-arithmetic", "consensus-ties", "random-consensus")
 
@@ -18,7 +19,9 @@ class Suite:
 
     per_task: {"zero-shot" | "fine-tuned": {task: per-task file}}; candidates: {candidate: file}, sorted by name;
     hits: {candidate: {task: bool (n,)}} with zero-shot and fine-tuned among the candidates;
-    votes, masks: {merge method: file}, empty when there are none.
+    votes, masks: {merge method: file}, empty when there are none. storage: {TALL method: {"domain_weights": P,
+    "formats": {storage format: {"bits", "bytes", "test"}}}}; but for the paper's, each format is in `hits` as
+    `format_name` says.
     """
 
     model: str
@@ -29,6 +32,7 @@ class Suite:
     hits: dict[str, dict[str, np.ndarray]]
     votes: dict[str, dict]
     masks: dict[str, dict]
+    storage: dict[str, dict] = field(default_factory=dict)
 
     def accuracy(self, candidate: str) -> dict[str, float]:
         """Test accuracy per task, 0..1."""
@@ -39,8 +43,11 @@ def load_suite(
     folder: Path | str,
     tasks: Sequence[str] | None = None,
     candidates: Iterable[str] | None = None,
+    formats: Sequence[str] = (),
 ) -> Suite:
     """Read results/<model>/<suite>: accuracy/, votes/, masks/, and the heads/ and finetuned/ of its tasks one level up.
+
+    formats: storage formats to take from storage/, of every TALL method among the candidates; by default none.
 
     tasks: names in the order in which to show them; by default those of the first candidate file, in its order.
     candidates: file stems under accuracy/ to take; by default all that are there. Name them where older runs may have
@@ -66,6 +73,19 @@ def load_suite(
             raise TallyError(
                 f"{folder}/accuracy/{name}.json: its tasks are not those of the suite ({odd}); evaluate it again"
             )
+    masked = [name.removeprefix("tall-") for name in files if name.startswith("tall-")]
+    storage = {f"tall-{method}": read_json(folder / "storage" / f"{method}.json") for method in masked if formats}
+    for method, record in storage.items():
+        missing = [
+            name for name in (PAPER, *formats) if set(record["formats"].get(name, {}).get("test", {})) != {*tasks}
+        ]
+        if missing:
+            raise TallyError(
+                f"{folder}/storage: {missing[0]} of {method} is missing or has other tasks; measure it again"
+            )
+        kept = {name: record["formats"][name] for name in dict.fromkeys((PAPER, *formats))}
+        storage[method] = record | {"formats": kept}
+        tests |= {format_name(method, name): kept[name]["test"] for name in kept if name != PAPER}
     hits = {
         name: {task: unpack_hits(test[task], f"{folder}: {name}, {task}") for task in tasks}
         for name, test in tests.items()
@@ -82,12 +102,16 @@ def load_suite(
             raise TallyError(
                 f"{folder.parent}/finetuned/{task}.json: accuracy 0; train it, or leave {task} out of the suite"
             )
-    masked = [name.removeprefix("tall-") for name in files if name.startswith("tall-")]
     votes, masks = (
         {method: read_json(path) for method in masked if (path := folder / kind / f"{method}.json").exists()}
         for kind in ("votes", "masks")
     )
-    return Suite(folder.parent.name, folder.name, tuple(tasks), per_task, files, hits, votes, masks)
+    return Suite(folder.parent.name, folder.name, tuple(tasks), per_task, files, hits, votes, masks, storage)
+
+
+def format_name(method: str, storage_format: str) -> str:
+    """What a TALL method in a storage format is called among the candidates."""
+    return f"{method}-{storage_format}"
 
 
 def name_of(method: str, k: int | None) -> str:

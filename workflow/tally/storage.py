@@ -22,6 +22,17 @@ FORMULAS = {
 }
 
 
+PAPER = "fp32-fp32-packed"  # the paper's storage format of a bundle
+
+
+def format_parts(name: str) -> dict[str, str]:
+    """A storage format's name, "fp16-int8-zstd", as the options that write it. Raises TallyError for another number of parts."""
+    parts = name.split("-")
+    if len(parts) != 3:
+        raise TallyError(f"unknown storage format {name!r}; it is base dtype-vector dtype-mask codec, such as {PAPER}")
+    return dict(zip(("base_dtype", "vector_dtype", "mask_codec"), parts, strict=True))
+
+
 def gigabits(method: str, *, domain_weights: int, frozen_weights: int, tasks: int) -> float:
     """10^9 bits that a method stores: P domain weights, F frozen ones (stored once), T tasks.
 

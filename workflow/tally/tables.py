@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from tally.errors import TallyError
-from tally.records import CONSENSUS, Suite, chosen_k, name_of, validation_score
+from tally.records import CONSENSUS, Suite, chosen_k, format_name, name_of, validation_score
 from tally.statistics import interval, normalized_accuracy
-from tally.storage import gigabits
+from tally.storage import PAPER, format_parts, gigabits
 
 # Rows in the order of the paper's main table: method, name in print. A new group starts at fine-tuned and after it.
 MERGING = {
@@ -39,6 +39,14 @@ PAIRS = (  # candidate, what it is compared with
 )
 
 
+def label_of(method: str) -> str:
+    """A method in print; of a TALL method in a storage format, "TALL mask + TA, fp16-int8-zstd"."""
+    if method in LABELS:
+        return LABELS[method]
+    plain = next(name for name in MASKS if name.startswith("tall-") and method.startswith(f"{name}-"))
+    return f"{LABELS[plain]}, {method.removeprefix(plain + '-')}"
+
+
 def group_of(method: str) -> int:
     """0 one merged model, 1 fine-tuned, 2 one model per task restored from masks."""
     return 0 if method in MERGING else 1 if method == "fine-tuned" else 2
@@ -57,7 +65,13 @@ def rows_of(suite: Suite) -> list[tuple[str, int | None]]:
             rows += [(method, k) for k in ks_of(suite, method)]
         elif method in suite.hits:
             rows.append((method, None))
+            rows += [(format_name(method, name), None) for name in formats_of(suite, method)]
     return rows
+
+
+def formats_of(suite: Suite, method: str) -> list[str]:
+    """The storage formats that a TALL method was measured in, beside the paper's."""
+    return [name for name in suite.storage.get(method, {"formats": {}})["formats"] if name != PAPER]
 
 
 def main_table(
@@ -80,15 +94,21 @@ def main_table(
             "normalized": 100 * normalized_accuracy(accuracy, fine_tuned),
             "normalized_low": 100 * low,
             "normalized_high": 100 * high,
-            "gigabits": storage(method, counts, len(suite.tasks)),
+            "gigabits": storage(method, counts, suite),
             "chosen": None if k is None else k == best[method],
         })  # fmt: skip
     return pd.DataFrame(rows).astype({"k": "Int64", "chosen": "boolean"})
 
 
-def storage(method: str, counts: Mapping[str, int] | None, tasks: int) -> float:
-    """Gigabits of a method. "-matched" stores the same files as its plain form, at another density."""
-    return math.nan if counts is None else gigabits(method.removesuffix("-matched"), **counts, tasks=tasks)
+def storage(method: str, counts: Mapping[str, int] | None, suite: Suite) -> float:
+    """Gigabits of a method: the paper's formula, and of a storage format the measured file.
+
+    "-matched" stores the same files as its plain form, at another density.
+    """
+    for plain, record in suite.storage.items():
+        if method.removeprefix(f"{plain}-") in record["formats"]:
+            return 8 * record["formats"][method.removeprefix(f"{plain}-")]["bytes"] / 1e9
+    return math.nan if counts is None else gigabits(method.removesuffix("-matched"), **counts, tasks=len(suite.tasks))
 
 
 def read_main(path: Path | str) -> pd.DataFrame:
@@ -147,6 +167,42 @@ def paired_table(suite: Suite, samples: Mapping[str, np.ndarray]) -> pd.DataFram
             })  # fmt: skip
     columns = ["method", "baseline", "k", "chosen", "difference", "low", "high", "wins", "losses", "tasks"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def storage_table(suite: Suite, samples: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """TALL methods in every storage format, the paper's first.
+
+    Columns: method, base, vector, codec; bits per domain weight and task of the file's parts, bits_base, bits_vector,
+    bits_masks, bits_other (frozen weights, header), and of the whole file, bits; share (percent of the paper's bits),
+    bytes; normalized, normalized_low, normalized_high (percent); difference, low, high against the paper's format on the
+    same test examples (normalized points, 95 % interval).
+    """
+    fine_tuned, rows = suite.accuracy("fine-tuned"), []
+    for method, record in suite.storage.items():
+        weights = record["domain_weights"] * len(suite.tasks)
+        exact = normalized_accuracy(suite.accuracy(method), fine_tuned)
+        for name, found in record["formats"].items():
+            candidate = method if name == PAPER else format_name(method, name)
+            score = normalized_accuracy(suite.accuracy(candidate), fine_tuned)
+            options, (low, high) = format_parts(name), interval(samples[candidate])
+            less, more = interval(samples[candidate] - samples[method])
+            rows.append({
+                "method": method,
+                "base": options["base_dtype"],
+                "vector": options["vector_dtype"],
+                "codec": options["mask_codec"],
+                **{f"bits_{part}": found["bits"][part] / weights for part in ("base", "vector", "masks", "other")},
+                "bits": 8 * found["bytes"] / weights,
+                "share": 100 * found["bytes"] / record["formats"][PAPER]["bytes"],
+                "bytes": found["bytes"],
+                "normalized": 100 * score,
+                "normalized_low": 100 * low,
+                "normalized_high": 100 * high,
+                "difference": 100 * (score - exact),
+                "low": 100 * less,
+                "high": 100 * more,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def choices_table(suite: Suite) -> pd.DataFrame:

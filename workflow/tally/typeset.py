@@ -8,7 +8,16 @@ import pandas as pd
 from tally.files import write_bytes
 from tally.records import Suite
 from tally.statistics import bootstrap
-from tally.tables import LABELS, choices_table, group_of, main_table, paired_table, per_task_table, suites_table
+from tally.tables import (
+    LABELS,
+    choices_table,
+    group_of,
+    label_of,
+    main_table,
+    paired_table,
+    per_task_table,
+    suites_table,
+)
 
 
 class Shown(NamedTuple):
@@ -22,7 +31,7 @@ class Shown(NamedTuple):
 
 def label(method: str, k: int | None = None, chosen: bool | None = None) -> str:
     """A method as printed, e.g. "Consensus TA, k = 3 (chosen)"; k and chosen may be missing values."""
-    text = LABELS[method] if pd.isna(k) else f"{LABELS[method]}, k = {k}"
+    text = label_of(method) if pd.isna(k) else f"{label_of(method)}, k = {k}"
     return text if pd.isna(chosen) or not chosen else f"{text} (chosen)"
 
 
@@ -44,6 +53,11 @@ def starts(methods: Sequence[str]) -> set[int]:
 def stored(value: float) -> str:
     """Gigabits in print: three digits for anything up to 100."""
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference in print, never −0.0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def show_main(main: pd.DataFrame) -> Shown:
@@ -69,10 +83,6 @@ def show_per_task(table: pd.DataFrame) -> Shown:
 
 def show_paired(table: pd.DataFrame) -> Shown:
     """The paired differences as printed; bold where the interval leaves out zero."""
-
-    def signed(value: float) -> str:
-        return f"{value:+.1f}".replace("-", "−")
-
     rows = [
         [f"{LABELS[r.method]} − {LABELS[r.baseline]}",
          f"{r.k} (chosen)" if r.chosen else str(r.k), signed(r.difference),
@@ -82,6 +92,22 @@ def show_paired(table: pd.DataFrame) -> Shown:
     bold = {(i, 2) for i, r in enumerate(table.itertuples()) if r.low > 0 or r.high < 0}
     new = {i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0]}
     return Shown(["Difference", "k", "Points", "95 % interval", "Better / worse / tasks"], rows, bold, new)
+
+
+def show_storage(table: pd.DataFrame) -> Shown:
+    """The storage formats as printed; bold what takes half the paper's bits or less and loses at most 0.2 points."""
+    rows = [
+        [LABELS[r.method], f"{r.base}-{r.vector}-{r.codec}", f"{r.bits_base:.2f}", f"{r.bits_vector:.2f}",
+         f"{r.bits_masks:.2f}", f"{r.bits_other:.2f}", f"{r.bits:.2f}", f"{r.share:.0f}", f"{r.bytes / 1e6:.1f}",
+         f"{r.normalized:.2f}", f"[{r.normalized_low:.1f}, {r.normalized_high:.1f}]", signed(r.difference, 2),
+         f"[{signed(r.low, 2)}, {signed(r.high, 2)}]"]
+        for r in table.itertuples()
+    ]  # fmt: skip
+    header = ["Method", "Base-vector-masks", "Base", "Vector", "Masks", "Other", "Bits", "% of paper's", "MB",
+              "Normalized %", "95 % interval", "Points", "95 % interval"]  # fmt: skip
+    bold = {(i, 1) for i, r in enumerate(table.itertuples()) if r.share <= 50 and r.difference >= -0.2}
+    new = {i for i in range(1, len(table)) if table["method"][i] != table["method"][i - 1]}
+    return Shown(header, rows, bold, new)
 
 
 def show_choices(table: pd.DataFrame) -> Shown:

@@ -33,6 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `tally inspect ... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except TallyError as error:
         print(f"tally: {error}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ def register(verbs) -> None:
     _checkpoints(p)
     p.add_argument("--method", default="task-arithmetic", help="task-arithmetic (default) or ties")
     p.add_argument("--embed-base", action="store_true", help="put the base into the file; else it is needed to restore")
-    _dtypes(p)
+    _encoding(p)
     _output(p)
 
     p = options.verb(verbs, restore, "restore")
@@ -58,13 +58,16 @@ def register(verbs) -> None:
     p = options.verb(verbs, bundle, "bundle")
     p.add_argument("--method", required=True)
     options.files(p, "base", "merged", "masks", "search", "output")
-    _dtypes(p)
+    _encoding(p)
 
 
-def _dtypes(parser: options.Parser) -> None:
+def _encoding(parser: options.Parser) -> None:
     parser.add_argument("--base-dtype", help="fp16 or bf16: of an embedded base in fp32 (default: as it is)")
     parser.add_argument(
         "--vector-dtype", default="fp32", help="of the merged vector: fp32 (default), fp16, bf16 or int8"
+    )
+    parser.add_argument(
+        "--mask-codec", default="packed", help="of the masks: packed (default), one bit a weight, or zstd, smaller"
     )
 
 
@@ -179,12 +182,14 @@ def _watched(vectors, passes: int):
 
 def compress(args: argparse.Namespace) -> None:
     """Put T fine-tuned checkpoints into one small file, from which each can be restored."""
+    from tally.codec import CODECS
     from tally.encoding import FLOAT, VECTOR, known
     from tally.packing import compress as write
     from tally.packing import merged_by
 
     known(args.base_dtype, FLOAT, "base dtype")
     known(args.vector_dtype, VECTOR, "vector dtype")
+    known(args.mask_codec, CODECS, "mask codec")
     if args.base_dtype and not args.embed_base:
         raise TallyError("--base-dtype is for a base that is embedded; add --embed-base, or leave it out")
     merged_by(args.method)
@@ -193,8 +198,8 @@ def compress(args: argparse.Namespace) -> None:
     vectors, made_from = _vectors(args, passes=3 if args.method == "ties" else 1)
     write(
         args.output, vectors, lambdas, method=args.method, strict=args.strict, keep=keep, embed_base=args.embed_base,
-        made_from=made_from, base_dtype=args.base_dtype, vector_dtype=args.vector_dtype, threads=args.threads,
-        device=args.device,
+        made_from=made_from, base_dtype=args.base_dtype, vector_dtype=args.vector_dtype, mask_codec=args.mask_codec,
+        threads=args.threads, device=args.device,
     )  # fmt: skip
     if args.lambdas is None:
         print(f"lambda {LAMBDA:g}, a default: validation data would tell better ones (--lambda)", file=sys.stderr)
@@ -248,7 +253,7 @@ def inspect(args: argparse.Namespace) -> None:
         return
     bits, size = facts["bits"], facts["bits"]["total"] / 8
     sign = ">" if facts["strict"] else ">="
-    print(f"{args.bundle}: {len(facts['tasks'])} tasks, {facts['method']}, masks with {sign}")
+    print(f"{args.bundle}: {len(facts['tasks'])} tasks, {facts['method']}, masks with {sign}, {facts['mask_codec']}")
     print(f"{facts['domain_weights']} weights in the domain, {facts['frozen_weights']} frozen")
     print("\n".join(_table(("task", "lambda", "density"), [
         (task, f"{row['lambda']:g}", f"{row['density']:.1%}") for task, row in facts["tasks"].items()
@@ -290,5 +295,5 @@ def bundle(args: argparse.Namespace) -> None:
     made_from = {name: sha256(getattr(args, name)) for name in ("base", "merged", "masks")}
     pack_bundle(
         args.output, args.base, args.merged, args.masks, lambdas, method=args.method, made_from=made_from,
-        base_dtype=args.base_dtype, vector_dtype=args.vector_dtype,
+        base_dtype=args.base_dtype, vector_dtype=args.vector_dtype, mask_codec=args.mask_codec,
     )  # fmt: skip

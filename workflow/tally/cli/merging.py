@@ -1,4 +1,4 @@
-"""Verbs of a suite: merge-vectors, mask, vote, consensus, evaluate, magnitude, bundle."""
+"""Verbs of a suite: merge-vectors, mask, vote, consensus, evaluate, magnitude, formats."""
 
 import argparse
 from pathlib import Path
@@ -50,6 +50,11 @@ def register(verbs) -> None:
     options.files(p, "merged", "search", "output")
     options.many(p, "vectors")
     options.share(p, 0.1)
+
+    p = options.verb(verbs, formats, "formats")
+    _suite(p)
+    options.files(p, "merged", "masks", "search", "counts", "output")
+    p.add_argument("--formats", nargs="+", required=True, help="base dtype-vector dtype-mask codec: fp16-int8-zstd")
 
 
 def _suite(parser: options.Parser) -> None:
@@ -264,3 +269,30 @@ def magnitude(args: argparse.Namespace) -> None:
     with timed("evaluation"):
         test = examine(examiner, bench, model)
     write_json(args.output, _candidate(args, 1.0, [], test))
+
+
+def formats(args: argparse.Namespace) -> None:
+    """Measure the bits of a suite's bundle in other storage formats, and test the models restored from them."""
+    from functools import partial
+    from math import prod
+
+    from tally.checkpoints import open_checkpoint
+    from tally.files import read_json, sha256, write_json
+    from tally.formats import compare
+    from tally.packing import pack_bundle
+
+    examiner, bench, base = _examination(args)
+    whole, domain = open_checkpoint(args.base), sum(weight.size for weight in base.values())
+    pack = partial(
+        pack_bundle, base=whole, merged=args.merged, masks=args.masks, lambdas=_lambdas(args.search), method=args.method,
+        made_from={name: sha256(getattr(args, name)) for name in ("base", "merged", "masks")},
+    )  # fmt: skip
+    record = {
+        "model": args.base.parent.name,
+        "suite": args.suite,
+        "method": args.method,
+        "domain_weights": domain,
+        "frozen_weights": sum(prod(whole.shape(name)) for name in whole.names) - domain,
+        "formats": compare(args.formats, pack, examiner, bench, read_json(args.counts)["test"]),
+    }
+    write_json(args.output, record)

@@ -1,4 +1,4 @@
-"""Verbs that read counts: table, figure, suites, summary."""
+"""Verbs that read counts: table, figure, storage-table, suites, summary."""
 
 import argparse
 import time
@@ -11,11 +11,18 @@ def register(verbs) -> None:
     p = options.verb(verbs, table, "table")
     _suite(p)
     options.files(p, "base", "vector")
+    _formats(p)
 
     p = options.verb(verbs, figure, "figure")
     _suite(p)
     p.add_argument("--figure", required=True)
     p.add_argument("--output", type=Path, required=True, metavar="STEM", help="path without its ending")
+
+    p = options.verb(verbs, storage_table, "storage-table")
+    _suite(p)
+    _formats(p)
+    p.add_argument("--table", type=Path, required=True, metavar="STEM", help="path without its ending")
+    p.add_argument("--figure", type=Path, required=True, metavar="STEM", help="path without its ending")
 
     p = options.verb(verbs, suites, "suites")
     p.add_argument(
@@ -38,6 +45,12 @@ def _suite(parser: options.Parser) -> None:
     parser.add_argument("--candidates", nargs="+", required=True)
 
 
+def _formats(parser: options.Parser) -> None:
+    parser.add_argument(
+        "--formats", nargs="*", default=[], help="storage formats beside the paper's, such as fp16-int8-zstd"
+    )
+
+
 def table(args: argparse.Namespace) -> None:
     """Write a suite's tables as CSV, Markdown and LaTeX."""
     from math import prod
@@ -52,7 +65,8 @@ def table(args: argparse.Namespace) -> None:
 
     domain = weights(args.vector)
     counts = {"domain_weights": domain, "frozen_weights": weights(args.base) - domain}
-    write_tables(load_suite(args.folder, args.tasks, args.candidates), counts, args.folder / "tables")
+    suite = load_suite(args.folder, args.tasks, args.candidates, args.formats)
+    write_tables(suite, counts, args.folder / "tables")
 
 
 def figure(args: argparse.Namespace) -> None:
@@ -61,6 +75,25 @@ def figure(args: argparse.Namespace) -> None:
     from tally.records import load_suite
 
     save(draw(args.figure, load_suite(args.folder, args.tasks, args.candidates)), args.output)
+
+
+def storage_table(args: argparse.Namespace) -> None:
+    """Put the storage formats side by side: what each costs and keeps, as a table and a figure."""
+    from tally.figures import save
+    from tally.figures import storage as draw_storage
+    from tally.records import load_suite
+    from tally.statistics import bootstrap
+    from tally.tables import best_rows, main_table
+    from tally.tables import storage_table as compare
+    from tally.typeset import show_storage, write_table
+
+    suite = load_suite(args.folder, args.tasks, args.candidates, args.formats)
+    samples = bootstrap(suite.hits)
+    table, record = compare(suite, samples), next(iter(suite.storage.values()))
+    write_table(table, show_storage(table), args.table)
+    counts = {name: record[name] for name in ("domain_weights", "frozen_weights")}
+    rows = best_rows(main_table(suite, samples, counts))
+    save(draw_storage(rows, table, record["domain_weights"] * len(suite.tasks)), args.figure)
 
 
 def suites(args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from tally.figures.agreement import agreement
 from tally.figures.density import density
 from tally.figures.overview import overview
 from tally.figures.radar import radar
+from tally.figures.storage import storage
 from tally.figures.style import styled
 from tally.figures.tasks import tasks
 from tally.files import write_bytes
@@ -23,9 +24,15 @@ from tally.tables import best_rows, main_table, per_task_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES = ("overview", "accuracy_vs_k", "agreement", "density", "radar")  # of one suite; `tasks` takes several
+FIGURES = (
+    "overview",
+    "accuracy_vs_k",
+    "agreement",
+    "density",
+    "radar",
+)  # of one suite; `tasks` takes several, `storage` a table
 
-__all__ = ["FIGURES", "accuracy_vs_k", "agreement", "density", "draw", "overview", "radar", "save", "tasks"]
+__all__ = ["FIGURES", "accuracy_vs_k", "agreement", "density", "draw", "overview", "radar", "save", "storage", "tasks"]
 
 
 @styled
