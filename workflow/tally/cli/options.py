@@ -1,6 +1,7 @@
 """Flags that several verbs share."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def many(parser: Parser, *names: str) -> None:
 def arithmetic(parser: Parser) -> None:
     parser.add_argument(
         "--precision", choices=("auto", "bf16", "fp32"), default="auto", help="arithmetic of the forward pass"
+    )
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("TALLY_DEVICE", "auto"),
+        help="auto, cpu, cuda (a free one), cuda:N or mps; default: TALLY_DEVICE, else auto",
     )
     threads(parser)
 
