@@ -10,19 +10,24 @@ import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tally.errors import TallyError
+
+if TYPE_CHECKING:
+    import torch
 
 HELD: list[int] = []  # open files; the kernel unlocks them when the process ends, however it ends
 
 
-def take(name: str) -> torch.device:
+def take(name: str) -> "torch.device":
     """The device that `name` means; a GPU belongs to this process alone until it ends, and is waited for.
 
     auto is a GPU if there is one, else mps, else cpu; cuda is any GPU that is free, cuda:N that one.
     Raises TallyError for other names and for devices that are not here.
     """
+    import torch
+
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         raise TallyError(f"unknown device {name}; use auto, cpu, cuda, cuda:N or mps")
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
