@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from tally.checkpoints import save
+from tally.checkpoints import open_checkpoint, save
 from tally.cli import main
 from workflow_runner import ROOT
 
@@ -132,3 +132,21 @@ def test_a_damaged_and_a_foreign_snapshot_are_skipped(task, tmp_path, undisturbe
     assert "step-00000002.safetensors is truncated" in notes
     assert "step-00000001.safetensors is of another training, with other seed; skipped" in notes
     assert "goes on" not in notes
+
+
+def test_two_processes_told_to_stop(task, tmp_path, undisturbed):
+    out = tmp_path / "theta.safetensors"
+    run = start(task, out, "--processes", "2", "--minutes", "0")
+    wait_for(run, out, 5)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait() != 0
+    before = reached(out)
+    assert "stopped; the next run goes on from" in said(out)
+    assert 5 <= before < STEPS
+    assert not out.exists()
+    assert start(task, out, "--processes", "2").wait() == 0, said(out)
+    assert said(out).count(f"goes on after step {before}, ") == 1
+    (tmp_path / "undisturbed").write_bytes(undisturbed)
+    two, one = open_checkpoint(out), open_checkpoint(tmp_path / "undisturbed")
+    for name in one.names:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-4)

@@ -5,6 +5,7 @@ and adding the gradients of that dict is all it would do.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -25,13 +26,12 @@ class Ranks(NamedTuple):
     def parts(self, batch: int, accumulate: int = 1) -> list[slice]:
         """Which rows of a batch this process computes, in `accumulate` pieces whose sizes differ by one at most.
 
-        TallyError if the batch has fewer rows than there are pieces.
+        TallyError if there are no pieces, or more than rows.
         """
         pieces = self.world * accumulate
-        if batch < pieces:
-            raise TallyError(
-                f"a batch of {batch} cannot be cut into {self.world} processes x {accumulate} pieces; use a larger batch"
-            )
+        if not 1 <= pieces <= batch:
+            what = f"{self.world} processes x {accumulate} pieces"
+            raise TallyError(f"a batch of {batch} cannot be cut into {what}; accumulate 1 to {batch // self.world}")
         first = self.rank * accumulate
         edges = [batch * i // pieces for i in range(first, first + accumulate + 1)]
         return [slice(*ends) for ends in pairwise(edges)]
@@ -52,6 +52,13 @@ class Ranks(NamedTuple):
 
 
 ALONE = Ranks()
+
+
+def multiply(processes: int) -> None:
+    """Become torchrun with so many processes of this command line, unless torchrun runs already."""
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        os.execv(sys.executable, [sys.executable, *torchrun, "-m", "tally", *sys.argv[1:]])
 
 
 @contextmanager

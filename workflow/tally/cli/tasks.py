@@ -38,6 +38,7 @@ def register(verbs) -> None:
     )
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--minutes", type=float, default=10, help="minutes between snapshots of the training")
+    options.setting(p, "processes", 1, "processes that train together and share --threads")
     options.arithmetic(p)
 
     p = options.verb(verbs, vector, "vector")
@@ -106,7 +107,8 @@ def finetune(args: argparse.Namespace) -> None:
     """Fine-tune the base on one task and count what the result gets right.
 
     Stopped, it goes on where it was: --output with the ending .snapshots is a folder of snapshots of the training,
-    written now and then, on SIGUSR1, and on SIGTERM, which also stops it. Under torchrun all processes train one model.
+    written now and then, on SIGUSR1, and on SIGTERM, which also stops it.
+    With --processes, or started by torchrun, several processes train one model, each on a device of its own.
     """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the training listens, nothing is there to be saved
     import torch
@@ -117,10 +119,10 @@ def finetune(args: argparse.Namespace) -> None:
     from tally.files import sha256
     from tally.finetune import finetune as train
     from tally.models.base import DOMAIN, read_model
-    from tally.ranks import joined
+    from tally.ranks import joined, multiply
     from tally.snapshots import Keeper
 
-    torch.set_num_threads(args.threads)
+    multiply(args.processes)
     device = take(args.device)
     dtype = precision(args.precision, device)
     model = read_model(args.model.parent)
@@ -138,6 +140,7 @@ def finetune(args: argparse.Namespace) -> None:
     }
     made_from = {f"{name}_sha256": sha256(getattr(args, name)) for name in ("model", "data", "head")}
     with joined(device) as ranks:
+        torch.set_num_threads(max(args.threads // ranks.world, 1))
         progress.quiet |= ranks.rank > 0
         folder = args.output.with_suffix(".snapshots")
         with Keeper(folder, metadata | made_from, args.minutes, ranks) as keeper, progress.timed("training"):
