@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tally.checkpoints import open_checkpoint, save
 from tally.errors import TallyError
-from tally.ranks import Ranks
+from tally.ranks import Ranks, multiply
 from workflow_runner import ROOT
 
 
@@ -26,6 +26,12 @@ def test_the_parts_of_all_ranks_are_the_batch(batch, world, pieces):
     assert rows == list(range(batch))
     sizes = {part.stop - part.start for part in parts}
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_processes_need_a_device_each(device):
+    with pytest.raises(TallyError, match=f"2 processes cannot share device {device}; use"):
+        multiply(2, device)
 
 
 TRAINING = """

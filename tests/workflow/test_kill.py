@@ -61,7 +61,7 @@ def trains(folder) -> bool:
 
 def test_a_training_whose_job_is_stopped_goes_on_where_it_was(tmp_path):
     """As SLURM does at the time limit: SIGTERM to every process of the job."""
-    config = with_config(tmp_path, finetune={"steps": 150, "batch": 32, "warmup": 2})
+    config = with_config(tmp_path, finetune={"steps": 80, "batch": 32, "warmup": 2})
     target = tmp_path / "mini-clip" / "finetuned" / "digits.safetensors"
     command = [sys.executable, "-m", "snakemake", str(target), "--cores", "1", "--configfile", str(config)]
     log = tmp_path / "mini-clip" / "logs" / "finetune" / "digits.log"

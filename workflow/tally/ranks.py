@@ -54,8 +54,13 @@ class Ranks(NamedTuple):
 ALONE = Ranks()
 
 
-def multiply(processes: int) -> None:
-    """Become torchrun with so many processes of this command line, unless torchrun runs already."""
+def multiply(processes: int, device: str) -> None:
+    """Become torchrun with so many processes of this command line, unless torchrun runs already.
+
+    TallyError for a device that is one alone.
+    """
+    if processes > 1 and (device == "mps" or ":" in device):
+        raise TallyError(f"{processes} processes cannot share device {device}; use cuda or cpu, or one process")
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         os.execv(sys.executable, [sys.executable, *torchrun, "-m", "tally", *sys.argv[1:]])

@@ -122,7 +122,7 @@ def finetune(args: argparse.Namespace) -> None:
     from tally.ranks import joined, multiply
     from tally.snapshots import Keeper
 
-    multiply(args.processes)
+    multiply(args.processes, args.device)
     device = take(args.device)
     dtype = precision(args.precision, device)
     model = read_model(args.model.parent)
