@@ -3,7 +3,8 @@ import math
 import numpy as np
 import torch
 from tally.evaluate import Examiner, Split
-from tally.finetune import batches, finetune, learning_rate
+from tally.finetune import Order, finetune, learning_rate, loss_of
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 RECIPE = {"batch": 16, "lr": 3e-3, "warmup": 2, "weight_decay": 0.1, "clip_norm": 1.0}
 
@@ -41,6 +42,51 @@ def test_same_seed_same_weights_bit_for_bit(tiny_weights, tiny_clip, colours):
     assert any(not torch.equal(runs[0][name], runs[2][name]) for name in runs[0])
 
 
+def trained(weights, clip, colours, **changes):
+    """(weights, losses) of seven steps; a batch of 48 of 64 pictures, so that batches span epochs."""
+    losses = []
+    options = RECIPE | {"batch": 48, "epsilon": 1e-3} | changes
+    theta = finetune(
+        image_tower(weights), clip, head(), Split(*colours), steps=7, seed=3,
+        report=lambda step, loss: losses.append(loss), **options,
+    )  # fmt: skip
+    return theta, losses
+
+
+def test_interrupted_after_any_step_it_ends_with_the_same_bits(tiny_weights, tiny_clip, colours):
+    states = []
+
+    def keep(snapshot):
+        state = snapshot()  # its tensors change with the training
+        states.append(state._replace(tensors={name: t.clone() for name, t in state.tensors.items()}))
+
+    for dtype in (torch.float32, torch.bfloat16):
+        states.clear()
+        whole, losses = trained(tiny_weights, tiny_clip, colours, keep=keep, dtype=dtype)
+        assert [state.step for state in states] == list(range(1, 8))
+        for state in states:
+            theta, rest = trained(tiny_weights, tiny_clip, colours, start=state, dtype=dtype)
+            assert rest == losses[state.step :]
+            assert all(torch.equal(theta[name], whole[name]) for name in whole)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_weights, tiny_clip, colours):
+    whole, losses = trained(tiny_weights, tiny_clip, colours)
+    for pieces in (2, 5):
+        theta, same = trained(tiny_weights, tiny_clip, colours, accumulate=pieces)
+        np.testing.assert_allclose(same, losses, rtol=1e-5)
+        assert all(torch.allclose(theta[name], whole[name], atol=1e-5) for name in whole)
+
+
+def test_everything_in_the_loss_is_on_one_device(tiny_weights, tiny_clip, colours):
+    """torch's stand-in for CUDA computes shapes alone, but refuses to mix devices."""
+    images, labels = colours
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        weights = {name: torch.empty_like(w, device="cuda") for name, w in image_tower(tiny_weights).items()}
+        loss = loss_of(weights, tiny_clip, head().to("cuda"), images, labels, torch.bfloat16)
+    assert loss.device.type == "cuda"
+
+
 def test_schedule_warms_up_then_falls_to_zero():
     values = [learning_rate(step, 100, 10) for step in range(100)]
     assert values[0] == 0.1
@@ -51,11 +97,12 @@ def test_schedule_warms_up_then_falls_to_zero():
 
 
 def test_every_epoch_sees_every_row_once():
-    rows = torch.cat(list(batches(10, 4, 5, seed=0)))
+    order = Order(10, seed=0)
+    rows = torch.cat([order.take(4) for _ in range(5)])
     assert sorted(rows[:10].tolist()) == sorted(rows[10:].tolist()) == list(range(10))
 
 
 def test_a_batch_larger_than_the_task_repeats_it():
-    (rows,) = batches(3, 8, 1, seed=0)
+    rows = Order(3, seed=0).take(8)
     assert len(rows) == 8
     assert set(rows.tolist()) == {0, 1, 2}

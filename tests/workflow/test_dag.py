@@ -73,6 +73,7 @@ def test_every_storage_format_is_a_config_away(empty):
         ({"merging": {"ks": [9]}}, ["k = 9", "micro", "0 to 4"]),
         ({"merging": {"lambdas": [-1]}}, ["-1"]),
         ({"tasks": {"mnist": {"lr": 0.1}}}, ["mnist", "in no suite"]),
+        ({"device": "gpu"}, ["gpu", "cuda"]),
         ({"finetune": {"learning_rate": 1}}, ["learning_rate"]),
     ],
 )

@@ -22,6 +22,11 @@ def test_rule_declares_what_a_cluster_needs(rule):
     assert "2> {log}" in BLOCKS[rule]
 
 
+def test_rules_that_run_a_model_state_their_gpus():
+    stated = {rule for rule, block in BLOCKS.items() if "gpu=GPUS" in block}
+    assert stated == {rule for rule, block in BLOCKS.items() if "--precision" in block}
+
+
 def test_no_rule_runs_python_inside_snakemake():
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         assert not re.search(r"^    (run|script|notebook):", path.read_text(), re.MULTILINE), path

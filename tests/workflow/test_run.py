@@ -240,6 +240,11 @@ def test_a_second_run_does_nothing(results):
     assert planned(again(results).stdout) == {}
 
 
+def test_where_it_runs_and_older_trainings_do_nothing(results):
+    recipe = {"steps": 6, "batch": 32, "warmup": 2, "accumulate": 1}
+    assert planned(again(results, device="cuda", finetune=recipe).stdout) == {}
+
+
 def test_another_order_of_the_tasks_does_nothing_but_tables_and_figures(results):
     run = again(results, suites={"micro": ["charts", "digits", "colors"]})
     assert planned(run.stdout).keys() <= {"table", "figure", "suites", "storage_table"}

@@ -24,8 +24,11 @@ except (WorkflowError, TallyError) as error:
 
 # The package is found without being installed, also inside a rule's conda environment. Without those environments
 # `python` is the one that runs Snakemake, whether its environment is activated or not.
+# The shell outlives a SIGTERM, for SLURM ends a job when it is gone: a training still has to write its snapshot.
+# Where it runs is no part of what is made: it is neither in a command nor in params, which Snakemake compares.
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(workflow.basedir)}/workflow; "
+    f"trap : TERM; export PYTHONPATH={shlex.quote(workflow.basedir)}/workflow; "
+    f"export TALLY_DEVICE={config['device']} TALLY_PROCESSES={config['processes']}; "
     + (
         ""
         if workflow.deployment_settings.deployment_method
@@ -39,6 +42,8 @@ pathvars:
     model=f"{config['resources']}/{config['model']}",
 
 
+# GPUs of a job that runs a model. With `auto` a machine's GPUs are used where there are any, but none is asked for.
+GPUS = int(config["device"].startswith("cuda"))
 SUITES = config["suites"]
 MERGING = config["merging"]
 METHODS = config["methods"]
@@ -197,6 +202,8 @@ def across(name):
 def recipe(wildcards):
     """The fine-tuning of one task as flags; only what concerns this task, so others' changes do not rerun it."""
     values = config["finetune"] | config["tasks"].get(wildcards.task, {})
+    if values["accumulate"] == 1:  # as trainings that are older than this key were made: they are not to be redone
+        del values["accumulate"]
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(values.items()))
 
 

@@ -24,6 +24,7 @@ rule evaluate:
     resources:
         mem_mb=6000,
         runtime=240,
+        gpu=GPUS,
     params:
         alpha=lambda wildcards: alpha_options(wildcards.method, wildcards.suite),
         k="",
@@ -84,6 +85,7 @@ rule magnitude:
     resources:
         mem_mb=6000,
         runtime=60,
+        gpu=GPUS,
     params:
         options=lambda wildcards: magnitude_options(wildcards.method),
         precision=config["precision"],

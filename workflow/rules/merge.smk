@@ -55,6 +55,7 @@ rule mask:
     resources:
         mem_mb=6000,
         runtime=120,
+        gpu=GPUS,
     params:
         lambdas=MERGING["lambdas"],
         strict="--strict" if MERGING["tie_rule"] == ">" else "",

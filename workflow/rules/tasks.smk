@@ -68,6 +68,7 @@ rule head:
     resources:
         mem_mb=4000,
         runtime=30,
+        gpu=GPUS,
     params:
         precision=config["precision"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
@@ -94,10 +95,11 @@ rule finetune:
         "<store>/benchmarks/finetune/{task}.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1
+    threads: config["processes"]
     resources:
         mem_mb=8000,
         runtime=240,
+        gpu=GPUS * config["processes"],
     params:
         recipe=recipe,
         seed=config["seed"],

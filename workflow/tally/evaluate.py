@@ -32,15 +32,16 @@ def tensors(file: Checkpoint, prefix: str = "") -> Weights:
 
 
 class Examiner(NamedTuple):
-    """What it takes to examine weights: the architecture, the arithmetic's dtype, the batch."""
+    """What it takes to examine weights: the architecture, the arithmetic's dtype, the batch, the device."""
 
     clip: Clip
     dtype: torch.dtype = torch.float32
     batch: int = 256
+    device: torch.device | str = "cpu"
 
     def cast(self, weights: Mapping[str, Any]) -> Weights:
-        """Weights as tensors of the arithmetic's dtype."""
-        return {name: torch.as_tensor(w).to(self.dtype) for name, w in weights.items()}
+        """Weights as tensors of the arithmetic's dtype on its device."""
+        return {name: torch.as_tensor(w).to(self.device, self.dtype) for name, w in weights.items()}
 
     def margins(self, weights: Weights, images: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Logit of the label minus the best other logit, float32 (N,), of one batch; above 0 is a correct answer.
@@ -49,7 +50,8 @@ class Examiner(NamedTuple):
         """
         with torch.inference_mode():
             features = encode_image(weights, self.clip, images).split([len(labels) for _, labels in parts])
-            return torch.cat([_margin(f @ head.T, labels) for f, (head, labels) in zip(features, parts)])
+            logits = [(f @ head.to(f.device).T).cpu() for f, (head, _) in zip(features, parts)]
+            return torch.cat([_margin(row, labels) for row, (_, labels) in zip(logits, parts)])
 
     def hits(self, weights: Weights, head: Tensor, split: Split) -> np.ndarray:
         """Which examples are classified correctly: bool (N,)."""
@@ -127,9 +129,13 @@ def scaled(base: Mapping[str, np.ndarray], vector: Mapping[str, np.ndarray], alp
     return {name: base[name] + np.float32(alpha) * tau for name, tau in vector.items()}
 
 
-def precision(name: str) -> torch.dtype:
-    """The dtype of the arithmetic: 'fp32', 'bf16', or 'auto', bfloat16 where the processor multiplies it faster."""
+def precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of the arithmetic: 'fp32', 'bf16', or 'auto', bfloat16 where the device multiplies it faster."""
     if name == "auto":
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        name = "bf16" if fast else "fp32"
+        fast = {
+            "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+            "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+            "mps": lambda: False,
+        }
+        name = "bf16" if fast[device.type]() else "fp32"
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]

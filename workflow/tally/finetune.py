@@ -2,14 +2,38 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tally.data.augment import shifted
+from tally.data.augment import shifted, shifts
 from tally.evaluate import Split
 from tally.models.clip import Clip, Weights, encode_image
+from tally.ranks import ALONE, Ranks
 from torch import Tensor
+
+
+class Snapshot(NamedTuple):
+    """A training between two steps: all that the next step depends on, beside what the training is made from."""
+
+    step: int  # steps done
+    tensors: dict[str, Tensor]  # theta/<name> and AdamW's <key>/<name> in float32; rows, the rest of the epoch, int64
+    streams: dict[str, dict]  # states of numpy's generators
+
+
+class Order:
+    """Row numbers in the order of training: every epoch is a new permutation, and a batch may span two epochs."""
+
+    def __init__(self, n: int, seed: int):
+        self.n, self.rng, self.rows = n, np.random.default_rng(seed), np.empty(0, dtype=np.int64)
+
+    def take(self, batch: int) -> Tensor:
+        """The next rows: int64 (batch,)."""
+        while len(self.rows) < batch:
+            self.rows = np.concatenate([self.rows, self.rng.permutation(self.n)])
+        rows, self.rows = self.rows[:batch], self.rows[batch:]
+        return torch.from_numpy(rows)
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
@@ -19,40 +43,80 @@ def learning_rate(step: int, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
-def batches(n: int, batch: int, steps: int, seed: int):
-    """`steps` batches of row numbers: every epoch is a new permutation, and a batch may span two epochs."""
-    rng = np.random.default_rng(seed)
-    rows = np.empty(0, dtype=np.int64)
-    for _ in range(steps):
-        while len(rows) < batch:
-            rows = np.concatenate([rows, rng.permutation(n)])
-        yield torch.from_numpy(rows[:batch])
-        rows = rows[batch:]
+def loss_of(
+    weights: Weights, clip: Clip, head: Tensor, images: Tensor, labels: Tensor, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Mean cross entropy of head(encoder(image)), products in `dtype`; images and labels come to the head's device."""
+    half = {name: w.to(dtype) for name, w in weights.items()}
+    return F.cross_entropy(encode_image(half, clip, images) @ head.T, labels.to(head.device))
 
 
 def finetune(
     base: Weights, clip: Clip, head: Tensor, train: Split, *,
     steps: int, batch: int, lr: float, warmup: int, weight_decay: float, clip_norm: float, seed: int, epsilon: float = 1e-8,
-    dtype: torch.dtype = torch.float32, report: Callable[[int, float], None] = lambda step, loss: None,
+    accumulate: int = 1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", ranks: Ranks = ALONE,
+    start: Snapshot | None = None, report: Callable[[int, float], None] = lambda step, loss: None,
+    keep: Callable[[Callable[[], Snapshot]], None] = lambda snapshot: None,
 ) -> Weights:  # fmt: skip
     """theta_t: AdamW on all weights of `base` (the domain) for the cross entropy of head(encoder(image)).
 
     Each image is moved by up to two pixels when it is seen.
     The weights and the optimizer are float32; the products are in `dtype`. Learning rate: warm-up and cosine.
     `head` is float32 (C, E), logit scale included. The same seed gives the same weights on the same machine.
+
+    The batch of a step is computed in `accumulate` pieces by each of `ranks`; every rank draws the rows and the shifts of
+    the whole batch, so that they depend neither on the number of processes nor on that of pieces.
+    `keep` is called after each step with a function that makes a Snapshot; a training that starts from it ends with
+    the same weights, on a CPU bit for bit. Returns float32 on the CPU.
     """
-    params = {name: torch.as_tensor(w).clone().requires_grad_() for name, w in base.items()}
+    parts = ranks.parts(batch, accumulate)
+    params = {name: torch.as_tensor(w).to(device, copy=True).requires_grad_() for name, w in base.items()}
+    head = head.to(device)
     optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=weight_decay, eps=epsilon, fused=True)
-    rng = np.random.default_rng([seed, 1])
-    for step, rows in enumerate(batches(len(train.labels), batch, steps, seed)):
+    order, rng = Order(len(train.labels), seed), np.random.default_rng([seed, 1])
+    if start is not None:
+        restore(start, params, optimizer, order, rng)
+    for step in range(start.step if start else 0, steps):
         for group in optimizer.param_groups:
             group["lr"] = lr * learning_rate(step, steps, warmup)
-        half = {name: w.to(dtype) for name, w in params.items()}
-        images = shifted(train.images[rows], rng)
-        loss = F.cross_entropy(encode_image(half, clip, images) @ head.T, train.labels[rows])
+        rows, by = order.take(batch), shifts(batch, rng)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total = torch.zeros((), device=device)
+        for part in parts:
+            images = shifted(train.images[rows[part]], by[:, part])
+            # exactly 1 for a whole batch: a training in one piece has the bits that it always had
+            share = (part.stop - part.start) / batch
+            loss = loss_of(params, clip, head, images, train.labels[rows[part]], dtype) * share
+            loss.backward()
+            total += loss.detach()
+        ranks.add([*(w.grad for w in params.values()), total])
         torch.nn.utils.clip_grad_norm_(params.values(), clip_norm)
         optimizer.step()
-        report(step, loss.item())
-    return {name: w.detach() for name, w in params.items()}
+        report(step, total.item())
+        keep(lambda done=step + 1: snapshot(done, params, optimizer, order, rng))
+    return {name: w.detach().cpu() for name, w in params.items()}
+
+
+def snapshot(step: int, params: Weights, optimizer: torch.optim.Optimizer, order: Order, rng) -> Snapshot:
+    """The state after `step` steps; its tensors are views where they lie on the CPU."""
+    state = optimizer.state_dict()["state"]
+    tensors = {f"theta/{name}": w.detach().cpu() for name, w in params.items()}
+    for i, name in enumerate(params):
+        tensors |= {f"{key}/{name}": value.cpu() for key, value in state[i].items()}
+    tensors["rows"] = torch.from_numpy(order.rows)
+    return Snapshot(step, tensors, {"order": order.rng.bit_generator.state, "shifts": rng.bit_generator.state})
+
+
+def restore(start: Snapshot, params: Weights, optimizer: torch.optim.Optimizer, order: Order, rng) -> None:
+    """Put a snapshot's state in place."""
+    state: dict[int, dict[str, Tensor]] = {i: {} for i in range(len(params))}
+    place = {name: i for i, name in enumerate(params)}
+    for label, value in start.tensors.items():
+        key, _, name = label.partition("/")
+        if key == "theta":
+            params[name].data.copy_(value)
+        elif name:
+            state[place[name]][key] = value.clone()
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    order.rows = start.tensors["rows"].numpy()
+    order.rng.bit_generator.state, rng.bit_generator.state = start.streams["order"], start.streams["shifts"]

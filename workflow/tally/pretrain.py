@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tally.data.augment import shifted
+from tally.data.augment import shifted, shifts
 from tally.models.clip import Clip, Weights, encode_image, encode_text
 from tally.models.words import Words, split
 from torch import Tensor
@@ -71,7 +71,7 @@ def pretrain(
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Shift each picture by up to 2 pixels, stretch its contrast, invert a tenth of them: uint8 to uint8."""
     n = len(images)
-    moved = shifted(images, rng).float()
+    moved = shifted(images, shifts(n, rng)).float()
     gain = torch.from_numpy(rng.uniform(0.6, 1.2, (n, 1, 1, 1))).float()
     flip = torch.from_numpy(rng.random((n, 1, 1, 1)) < 0.1)
     moved = (moved - 127.5) * gain + 127.5

@@ -13,13 +13,13 @@ seconds: dict[str, float] = {}
 quiet = False
 
 
-def bar(items: Iterable[T], label: str, total: int | None = None, unit: str = "it") -> Iterable[T]:
-    """Iterate over items and show how far it is; short work shows nothing."""
+def bar(items: Iterable[T], label: str, total: int | None = None, unit: str = "it", initial: int = 0) -> Iterable[T]:
+    """Iterate over items and show how far it is, `initial` being done already; short work shows nothing."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
     return tqdm(
-        items, desc=label, total=total, unit=unit, disable=quiet, delay=2, leave=not terminal, ascii=not terminal,
+        items, desc=label, total=total, unit=unit, initial=initial, disable=quiet, delay=2, leave=not terminal, ascii=not terminal,
         mininterval=0.2 if terminal else LOG_INTERVAL, dynamic_ncols=terminal,
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    if progress.seconds and not args.quiet:
+    if progress.seconds and not progress.quiet:
         spent = ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in progress.seconds.items())
         print(f"seconds: {spent}", file=sys.stderr)
     return 0

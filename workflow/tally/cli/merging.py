@@ -68,12 +68,14 @@ def _suite(parser: options.Parser) -> None:
 def _examination(args: argparse.Namespace):
     """What evaluation needs: examiner, bench, and the base's domain weights."""
     import torch
+    from tally.accelerators import take
     from tally.checkpoints import open_checkpoint
     from tally.evaluate import Bench, Examiner, precision
     from tally.models.base import DOMAIN, read_model
 
     torch.set_num_threads(args.threads)
-    examiner = Examiner(read_model(args.model.parent).clip, precision(args.precision))
+    device = take(args.device)
+    examiner = Examiner(read_model(args.model.parent).clip, precision(args.precision, device), device=device)
     bench = Bench.load(options.by_task(args.heads), options.by_task(args.data))
     base = open_checkpoint(args.base)
     return examiner, bench, {name: base.float32(name) for name in base.names if name.startswith(DOMAIN)}

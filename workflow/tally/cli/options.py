@@ -1,6 +1,7 @@
 """Flags that several verbs share."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,19 @@ def arithmetic(parser: Parser) -> None:
     parser.add_argument(
         "--precision", choices=("auto", "bf16", "fp32"), default="auto", help="arithmetic of the forward pass"
     )
+    setting(parser, "device", "auto", "auto, cpu, cuda (a free one), cuda:N or mps")
     threads(parser)
+
+
+def setting(parser: Parser, name: str, default: int | str, about: str) -> None:
+    """A flag about where the work is done, which the environment can set for all verbs at once."""
+    variable = f"TALLY_{name.upper()}"
+    parser.add_argument(
+        f"--{name}",
+        type=type(default),
+        default=os.environ.get(variable, default),
+        help=f"{about}; default: ${variable}, else {default}",
+    )
 
 
 def threads(parser: Parser) -> None:

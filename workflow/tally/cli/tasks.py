@@ -3,8 +3,11 @@
 import argparse
 import hashlib
 import json
+import signal
 
 from tally.cli import options
+
+RECIPE = ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm", "epsilon", "accumulate")
 
 
 def register(verbs) -> None:
@@ -30,7 +33,12 @@ def register(verbs) -> None:
     p.add_argument("--weight-decay", type=float, default=0.1)
     p.add_argument("--clip-norm", type=float, default=1.0, help="largest norm of a gradient")
     p.add_argument("--epsilon", type=float, default=1e-8, help="AdamW's epsilon")
+    p.add_argument(
+        "--accumulate", type=int, default=1, help="pieces that a process computes its batch in, for less memory"
+    )
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--minutes", type=float, default=10, help="minutes between snapshots of the training")
+    options.setting(p, "processes", 1, "processes that train together and share --threads")
     options.arithmetic(p)
 
     p = options.verb(verbs, vector, "vector")
@@ -80,45 +88,49 @@ def prepare(args: argparse.Namespace) -> None:
 
 def head(args: argparse.Namespace) -> None:
     """Build the zero-shot classifier of a task and count what the base gets right with it."""
+    from tally.accelerators import take
     from tally.checkpoints import open_checkpoint, save
     from tally.data.tasks import task
     from tally.evaluate import Examiner, precision, tensors
     from tally.models.base import read_model, zero_shot_head
 
+    device = take(args.device)
     model, row = read_model(args.model.parent), task(args.task)
     weights = tensors(open_checkpoint(args.base))
     classifier = zero_shot_head(weights, model, row.classes, row.templates)
     save(args.output, {"head": classifier.numpy()}, "head", {"task": row.name, "classes": list(row.classes)})
-    examiner = Examiner(model.clip, precision(args.precision))
+    examiner = Examiner(model.clip, precision(args.precision, device), device=device)
     _write_counts(args, examiner, weights, classifier)
 
 
 def finetune(args: argparse.Namespace) -> None:
-    """Fine-tune the base on one task and count what the result gets right."""
+    """Fine-tune the base on one task and count what the result gets right.
+
+    Stopped, it goes on where it was: --output with the ending .snapshots is a folder of snapshots of the training,
+    written now and then, on SIGUSR1, and on SIGTERM, which also stops it.
+    With --processes, or started by torchrun, several processes train one model, each on a device of its own.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the training listens, nothing is there to be saved
     import torch
+    from tally import progress
+    from tally.accelerators import take
     from tally.checkpoints import open_checkpoint, save
     from tally.evaluate import Examiner, load_split, precision, tensors
     from tally.files import sha256
     from tally.finetune import finetune as train
     from tally.models.base import DOMAIN, read_model
-    from tally.progress import bar, timed
+    from tally.ranks import joined, multiply
+    from tally.snapshots import Keeper
 
-    torch.set_num_threads(args.threads)
+    multiply(args.processes, args.device)
+    device = take(args.device)
+    dtype = precision(args.precision, device)
     model = read_model(args.model.parent)
-    recipe = {
-        key: getattr(args, key) for key in ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm", "epsilon")
-    }
+    recipe = {key: getattr(args, key) for key in RECIPE}
     # two tasks of one seed see different orders; the name decides, so that a suite's order does not
     order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])
     weights = tensors(open_checkpoint(args.base), DOMAIN)
     classifier = tensors(open_checkpoint(args.head))["head"]
-    dtype = precision(args.precision)
-    steps = iter(bar(range(args.steps), f"fine-tune {args.task}", unit="step"))
-    with timed("training"):
-        weights = train(
-            weights, model.clip, classifier, load_split(args.data, "train"),
-            **recipe, seed=order, dtype=dtype, report=lambda step, loss: next(steps),
-        )  # fmt: skip
     metadata = {
         "task": args.task,
         "seed": args.seed,
@@ -126,8 +138,24 @@ def finetune(args: argparse.Namespace) -> None:
         "precision": str(dtype),
         "base_sha256": sha256(args.base),
     }
+    made_from = {f"{name}_sha256": sha256(getattr(args, name)) for name in ("model", "data", "head")}
+    with joined(device) as ranks:
+        torch.set_num_threads(max(args.threads // ranks.world, 1))
+        progress.quiet |= ranks.rank > 0
+        folder = args.output.with_suffix(".snapshots")
+        with Keeper(folder, metadata | made_from, args.minutes, ranks) as keeper, progress.timed("training"):
+            start = keeper.newest()
+            done = start.step if start else 0
+            steps = iter(progress.bar(range(done, args.steps), f"fine-tune {args.task}", args.steps, "step", done))
+            weights = train(
+                weights, model.clip, classifier, load_split(args.data, "train"), **recipe, seed=order, dtype=dtype,
+                device=device, ranks=ranks, start=start, report=lambda step, loss: next(steps), keep=keeper.keep,
+            )  # fmt: skip
+    if ranks.rank > 0:
+        return
     save(args.output, {name: w.numpy() for name, w in weights.items()}, "finetuned", metadata)
-    _write_counts(args, Examiner(model.clip, dtype), weights, classifier)
+    _write_counts(args, Examiner(model.clip, dtype, device=device), weights, classifier)
+    keeper.done()
 
 
 def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> None:
