@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tally.checkpoints import Checkpoint, open_checkpoint
 from tally.models.clip import Clip, Weights, encode_image
+from tally.progress import count
 from tally.selection import choose_alpha
 from tally.statistics import pack_hits
 from torch import Tensor
@@ -49,6 +50,7 @@ class Examiner(NamedTuple):
             for images, labels in zip(split.images.split(self.batch), split.labels.split(self.batch)):
                 logits = encode_image(weights, self.clip, images) @ head.T
                 correct.append(logits.argmax(dim=1) == labels)
+                count(len(labels), "images")
         return torch.cat(correct).numpy() if correct else np.zeros(0, dtype=bool)
 
 

@@ -15,7 +15,7 @@ from tally.errors import TallyError
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="tally", description="Merge and compress fine-tuned models with TALL masks.")
-    top.add_argument("--quiet", action="store_true", help="no progress bars")
+    top.add_argument("--quiet", action="store_true", help="no progress bars or lines")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for group in (tasks, merging, reporting, bundles):
         group.register(verbs)
@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     # a job that is told to stop takes its half-written files with it
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        args.run(args)
+        with progress.heartbeat(args.run.__name__.replace("_", "-")):
+            args.run(args)
     except TallyError as error:
         print(f"tally: {error}", file=sys.stderr)
         return 2
