@@ -41,6 +41,8 @@ rule all:
 
 
 onsuccess:
-    shell(
-        f"python -m tally summary {config['results']}/{config['model']} --cores {workflow.cores} --started {STARTED} --suites {' '.join(SUITES)}"
-    )
+    shell(f"python -m tally summary {summary_options(workflow, STARTED)} --suites {' '.join(SUITES)}")
+
+
+onerror:
+    shell(f"python -m tally failures {' '.join(log)}; python -m tally summary {summary_options(workflow, STARTED)}")

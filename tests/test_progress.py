@@ -26,6 +26,13 @@ def test_a_loop_reports_how_far_it_is_in_lines(log):
     assert "s left" in text
 
 
+def test_resumed_work_counts_from_where_it_was(log):
+    with progress.heartbeat("finetune"):
+        for _ in progress.bar(range(8, 10), "fine-tune", total=10, unit="step", initial=8):
+            time.sleep(0.05)
+    assert log().startswith("fine-tune: 8 of 10 steps, 0 s gone")
+
+
 def test_a_single_long_step_reports_too(log):
     with progress.heartbeat("merge-vectors"):
         time.sleep(0.1)

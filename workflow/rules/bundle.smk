@@ -17,7 +17,7 @@ rule bundle:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=3, per_task=0.1),
         runtime=30,
     message:
         "Bundle {wildcards.suite}: base, merged vector and masks in one file"

@@ -22,8 +22,9 @@ rule evaluate:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=memory(1500, copies=6),
         runtime=240,
+        gpu=gpu(),
     params:
         alpha=lambda wildcards: alpha_options(wildcards.method, wildcards.suite),
         k="",
@@ -82,8 +83,9 @@ rule magnitude:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=memory(1500, copies=6, per_task=1.25),
         runtime=60,
+        gpu=gpu(),
     params:
         options=lambda wildcards: magnitude_options(wildcards.method),
         precision=config["precision"],

@@ -25,7 +25,7 @@ rule table:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=0),
         runtime=30,
     params:
         folder=subpath(output.main, ancestor=2),
@@ -57,7 +57,7 @@ rule figure:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=0),
         runtime=30,
     params:
         folder=subpath(output.png, ancestor=2),
@@ -93,7 +93,7 @@ rule suites:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=0),
         runtime=10,
     params:
         table=lambda wildcards, output: output.csv.removesuffix(".csv"),

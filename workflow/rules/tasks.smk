@@ -14,7 +14,7 @@ rule base:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=2),
         runtime=10,
     message:
         "Base model: {input.model} in full precision"
@@ -36,7 +36,7 @@ rule prepare:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, copies=0),
         runtime=60,
     params:
         resources=subpath(input.model, ancestor=2),
@@ -66,8 +66,9 @@ rule head:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(1500, copies=3),
         runtime=30,
+        gpu=gpu(),
     params:
         precision=config["precision"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
@@ -96,8 +97,9 @@ rule finetune:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=memory(2000, copies=8),
         runtime=240,
+        gpu=gpu(),
     params:
         recipe=recipe,
         seed=config["seed"],
@@ -125,7 +127,7 @@ rule vector:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=3),
         runtime=10,
     message:
         "Task vector of {wildcards.task}"

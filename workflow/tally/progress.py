@@ -24,6 +24,7 @@ class Work:
     total: int | None
     unit: str
     done: int = 0
+    initial: int = 0
     start: float = field(default_factory=time.perf_counter)
 
 
@@ -31,14 +32,15 @@ loops: list[Work] = []  # outermost first
 counted: dict[str, int] = {}
 
 
-def bar(items: Iterable[T], label: str, total: int | None = None, unit: str = "it") -> Iterable[T]:
-    """Iterate over items; a terminal shows a bar of how far it is, `heartbeat` a log. Short work shows nothing."""
+def bar(items: Iterable[T], label: str, total: int | None = None, unit: str = "it", initial: int = 0) -> Iterable[T]:
+    """Iterate over items, `initial` being done already: a terminal shows a bar, `heartbeat` a log. Short work, nothing."""
     if not sys.stderr.isatty():
-        return _watched(items, Work(label, len(items) if total is None and hasattr(items, "__len__") else total, unit))
+        length = len(items) if total is None and hasattr(items, "__len__") else total
+        return _watched(items, Work(label, length, unit, initial, initial))
     from tqdm import tqdm
 
     return tqdm(
-        items, desc=label, total=total, unit=unit, disable=quiet, delay=2, leave=False, mininterval=0.2,
+        items, desc=label, total=total, unit=unit, initial=initial, disable=quiet, delay=2, leave=False, mininterval=0.2,
         dynamic_ncols=True,
     )  # fmt: skip
 
@@ -84,11 +86,12 @@ def line(name: str, elapsed: float) -> str:
     """One line of a log: the innermost loop, or what was counted; the time; the largest memory so far."""
     if loops:
         work = loops[-1]
-        spent = time.perf_counter() - work.start
-        of = f" of {work.total}" if work.total else ""
-        left = f", about {spent / work.done * (work.total - work.done):.0f} s left" if work.total and work.done else ""
         unit = work.unit if work.unit == "%" else f"{work.unit}s"
-        name, how_far = work.label, f"{work.done}{of} {unit}{left}, "
+        name, how_far = work.label, f"{work.done}{f' of {work.total}' if work.total else ''} {unit}, "
+        new = work.done - work.initial
+        if work.total and new:
+            left = (time.perf_counter() - work.start) / new * (work.total - work.done)
+            how_far += f"about {left:.0f} s left, "
     else:
         how_far = "".join(f"{number} {unit}, " for unit, number in counted.items())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

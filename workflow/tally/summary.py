@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +45,23 @@ def logged(log: Path) -> float:
     return sum(float(value) for line in lines[-1:] for value in re.findall(r"(?:training|evaluation) ([\d.]+)", line))
 
 
-def text(rows: dict[str, Stage], cores: int, wall: float) -> str:
-    """A table of the stages and the share of the run, `wall` seconds, that was neither training nor evaluation."""
-    out = [f"{'stage':18}{'jobs':>5}{'seconds':>9}{'of it work':>12}{'peak MB':>9}"]
-    for name, row in sorted(rows.items(), key=lambda item: item[1].begin):
-        out.append(f"{name:18}{row.jobs:5}{row.seconds:9.1f}{row.work:12.1f}{row.memory:9.0f}")
-    work = sum(row.work for row in rows.values())
-    out.append(
-        f"{wall:.0f} s on {cores} cores; "
-        f"training and evaluation {work:.0f} core-seconds, everything else {1 - work / (wall * cores):.0%} of the cores' time"
-    )
+def text(rows: Mapping[str, Stage], planned: Mapping[str, int], wall: float, cores: int | None = None) -> str:
+    """A table of the stages, and what the run's `wall` seconds were spent on.
+
+    `planned`: how many jobs of a stage the workflow has; those that did not run were there already. `cores` of this
+    machine, or None on a cluster, where a job's cores are not the run's.
+    """
+    out = [f"{'stage':18}{'ran':>5}{'cached':>8}{'seconds':>9}{'of it work':>12}{'peak MB':>9}"]
+    names = sorted(rows, key=lambda name: rows[name].begin) + sorted(set(planned) - set(rows))
+    for name in names:
+        row = rows.get(name, Stage())
+        cached = max(planned.get(name, row.jobs) - row.jobs, 0)
+        out.append(f"{name:18}{row.jobs:5}{cached:8}{row.seconds:9.1f}{row.work:12.1f}{row.memory:9.0f}")
+    work, busy = (sum(getattr(row, part) for row in rows.values()) for part in ("work", "seconds"))
+    spent = f"training and evaluation {work:.0f} core-seconds"
+    if cores is None:
+        out.append(f"{wall:.0f} s on a cluster, jobs {busy:.0f} s; {spent}")
+    else:
+        rest = f"everything else {1 - work / (wall * cores):.0%} of the cores' time"
+        out.append(f"{wall:.0f} s on {cores} cores; {spent}, {rest}")
     return "\n".join(out)
