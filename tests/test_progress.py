@@ -3,7 +3,6 @@ import time
 import pytest
 from tally import progress
 
-
 INTERVAL = progress.LOG_INTERVAL
 
 

@@ -15,8 +15,8 @@ BLOCKS = {
 
 @pytest.mark.parametrize("rule", BLOCKS)
 def test_rule_declares_what_a_cluster_needs(rule):
-    for directive in ("log", "benchmark", "conda", "threads", "resources", "message"):
-        assert re.search(rf"^    {directive}:", BLOCKS[rule], re.MULTILINE), f"{rule} lacks {directive}:"
+    for directive in ("log", "benchmark|cache", "conda", "threads", "resources", "message"):
+        assert re.search(rf"^    ({directive}):", BLOCKS[rule], re.MULTILINE), f"{rule} lacks {directive}:"
     assert "mem_mb=" in BLOCKS[rule]
     assert "runtime=" in BLOCKS[rule]
     assert "2> {log}" in BLOCKS[rule]

@@ -191,15 +191,17 @@ def code(*names):
 def summary_options(workflow, started):
     """What the summary of a run is about: its folder, its jobs by stage, its cores if they are all on this machine."""
     store = Path(config["results"]) / config["model"]
-    benchmarks = [Path(job.benchmark) for job in workflow.dag.jobs if job.benchmark]
+    logs = [Path(log) for job in workflow.dag.jobs for log in job.log]
     stages = Counter(
-        path.relative_to(store / "benchmarks").parts[0].removesuffix(".tsv")
-        for path in benchmarks
-        if path.is_relative_to(store)
+        path.relative_to(store / "logs").parts[0].removesuffix(".log") for path in logs if path.is_relative_to(store)
     )
     cores = f"--cores {workflow.cores}" if workflow.local_exec else ""
     planned = " ".join(f"{stage}={jobs}" for stage, jobs in stages.items())
     return f"{store} --started {started} {cores} --planned {planned}"
+
+
+# Snakemake keeps no rule with a benchmark file in its cache between working copies, so these have none.
+CACHE = "omit-software" if workflow.workflow_settings.cache is not None else False
 
 
 def gpu():

@@ -8,8 +8,7 @@ rule base:
         "<store>/base.safetensors",
     log:
         "<store>/logs/base.log",
-    benchmark:
-        "<store>/benchmarks/base.tsv"
+    cache: CACHE
     conda:
         "../../envs/merge.yaml"
     threads: 1
@@ -60,8 +59,7 @@ rule head:
         counts="<store>/heads/{task}.json",
     log:
         "<store>/logs/head/{task}.log",
-    benchmark:
-        "<store>/benchmarks/head/{task}.tsv"
+    cache: CACHE
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -91,8 +89,7 @@ rule finetune:
         counts="<store>/finetuned/{task}.json",
     log:
         "<store>/logs/finetune/{task}.log",
-    benchmark:
-        "<store>/benchmarks/finetune/{task}.tsv"
+    cache: CACHE
     conda:
         "../../envs/train.yaml"
     threads: 1

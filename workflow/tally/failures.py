@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-BLOCK = re.compile(r"^Error in (rule|group) (\S+?):?\n((?:[ \t]+.*\n?)*)", re.MULTILINE)
+# a group's block holds a block for each of its jobs, also of those that did not fail
+BLOCK = re.compile(r"^(?:Error in rule (\S+):|    message: Error in group (\S+))\n((?:[ \t]+.*\n?)*)", re.MULTILINE)
 LOGS = re.compile(r"^ +log: (.*) \(check log file", re.MULTILINE)
 
 
@@ -21,12 +22,14 @@ def failed(log: Path) -> list[tuple[str, Path]]:
 
 
 def _failed(log: Path, above: set[Path]) -> Iterator[tuple[str, Path]]:
-    for _, name, block in BLOCK.findall(log.read_text(errors="replace")):
+    for rule, group, block in BLOCK.findall(log.read_text(errors="replace")):
         named = [Path(part) for line in LOGS.findall(block) for part in line.split(", ")]
         written = [path for path in named if path.is_file() and path.stat().st_size and path not in above]
         inner = [pair for path in written for pair in _failed(path, above | {path})]
         # of a group that was ended from outside: the scheduler's log, and that of the job it was at
-        yield from inner or [(name, path) for path in sorted(written, key=lambda path: path.stat().st_mtime)[-2:]]
+        yield from inner or [
+            (rule or group, path) for path in sorted(written, key=lambda path: path.stat().st_mtime)[-2:]
+        ]
 
 
 def tail(log: Path, lines: int) -> list[str]:

@@ -94,8 +94,18 @@ def line(name: str, elapsed: float) -> str:
             how_far += f"about {left:.0f} s left, "
     else:
         how_far = "".join(f"{number} {unit}, " for unit, number in counted.items())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return f"{name}: {how_far}{elapsed:.0f} s gone, {peak:.0f} MB at most"
+    return f"{name}: {how_far}{elapsed:.0f} s gone, {peak():.0f} MB at most"
+
+
+def peak() -> float:
+    """Largest resident set of this process, or of one that it waited for, MB."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+
+
+def spent(elapsed: float) -> str:
+    """The last line of a job's log, which `tally.summary` reads."""
+    parts = {"all": elapsed} | seconds
+    return f"seconds: {', '.join(f'{kind} {value:.2f}' for kind, value in parts.items())}; {peak():.0f} MB at most"
 
 
 @contextmanager

@@ -1,10 +1,13 @@
-"""Where a run's time went, from the benchmark files and the last line of the logs."""
+"""Where a run's time went, from the last line of the jobs' logs."""
 
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+# as tally.progress.spent writes it
+SPENT = re.compile(r"^seconds: (all [\d.]+(?:, \w+ [\d.]+)*); (\d+) MB at most$", re.MULTILINE)
 
 
 @dataclass
@@ -19,30 +22,20 @@ class Stage:
 
 
 def stages(store: Path, since: float = 0.0) -> dict[str, Stage]:
-    """A row per rule that ran after `since` (seconds of the epoch), from <store>/benchmarks and the jobs' logs."""
+    """A row per rule that ran after `since` (seconds of the epoch), from the logs in <store>/logs."""
     rows: dict[str, Stage] = defaultdict(Stage)
-    for path in sorted((store / "benchmarks").rglob("*.tsv")):
+    for path in sorted((store / "logs").rglob("*.log")):
         end = path.stat().st_mtime
-        if end < since:
-            continue
-        part = path.relative_to(store / "benchmarks")
-        header, *lines = (line.split("\t") for line in path.read_text().splitlines())
-        row = rows[part.parts[0].removesuffix(".tsv")]
-        for line in lines:
-            values = dict(zip(header, line))
-            seconds = float(values["s"])
+        if end >= since and (last := SPENT.findall(path.read_text(errors="replace"))):
+            parts, memory = last[-1]
+            seconds = {kind: float(value) for kind, value in map(str.split, parts.split(", "))}
+            row = rows[path.relative_to(store / "logs").parts[0].removesuffix(".log")]
             row.jobs += 1
-            row.seconds += seconds
-            row.memory = max(row.memory, float(values["max_rss"]) if values["max_rss"] not in ("NA", "-") else 0.0)
-            row.begin = min(row.begin, end - seconds)
-        row.work += logged(store / "logs" / part.with_suffix(".log"))
+            row.seconds += seconds["all"]
+            row.work += seconds.get("training", 0.0) + seconds.get("evaluation", 0.0)
+            row.memory = max(row.memory, float(memory))
+            row.begin = min(row.begin, end - seconds["all"])
     return dict(rows)
-
-
-def logged(log: Path) -> float:
-    """Seconds of training and evaluation in a job's log."""
-    lines = re.findall(r"^seconds: (.*)$", log.read_text(), re.MULTILINE) if log.exists() else []
-    return sum(float(value) for line in lines[-1:] for value in re.findall(r"(?:training|evaluation) ([\d.]+)", line))
 
 
 def text(rows: Mapping[str, Stage], planned: Mapping[str, int], wall: float, cores: int | None = None) -> str:

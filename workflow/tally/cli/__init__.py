@@ -7,6 +7,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 
 from tally import progress
 from tally.cli import bundles, merging, reporting, tasks
@@ -24,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb. 0 if it worked; 2 with one line on stderr if the input or the machine is at fault."""
+    start = time.perf_counter()
     args = parser().parse_args(argv)
     progress.quiet = args.quiet
     threads = getattr(args, "threads", None)
@@ -42,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    if progress.seconds and not args.quiet:
-        spent = ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in progress.seconds.items())
-        print(f"seconds: {spent}", file=sys.stderr)
+    if not progress.quiet and (progress.seconds or not sys.stderr.isatty()):
+        print(progress.spent(time.perf_counter() - start), file=sys.stderr)
     return 0
