@@ -41,8 +41,10 @@ rule all:
 
 
 onsuccess:
-    shell(f"python -m tally summary {summary_options(workflow, STARTED)} --suites {' '.join(SUITES)}")
+    shell(f"python -m tally --quiet summary {summary_options(workflow, STARTED)} --suites {' '.join(SUITES)}")
 
 
 onerror:
-    shell(f"python -m tally failures {' '.join(log)}; python -m tally summary {summary_options(workflow, STARTED)}")
+    shell(
+        f"python -m tally --quiet failures {' '.join(log)}; python -m tally --quiet summary {summary_options(workflow, STARTED)}"
+    )

@@ -20,7 +20,7 @@ rule bundle:
         mem_mb=memory(500, copies=3, per_task=0.1),
         runtime=30,
     message:
-        "Bundle {wildcards.suite}: base, merged vector and masks in one file"
+        "Bundle {wildcards.suite} for {wildcards.method}: base, merged vector and masks in one file"
     shell:
         "python -m tally bundle --method {wildcards.method} --base {input.base} --merged {input.merged}"
         " --masks {input.masks} --search {input.search} --output {output} 2> {log}"

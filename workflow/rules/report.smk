@@ -29,7 +29,7 @@ rule table:
         runtime=30,
     params:
         folder=subpath(output.main, ancestor=2),
-        tasks=lambda wildcards: SUITES[wildcards.suite],
+        tasks=lambda wildcards: tasks(wildcards.suite),
         candidates=lambda wildcards: list(candidates(wildcards.suite)),
     message:
         "Tables of {wildcards.suite}"
@@ -62,7 +62,7 @@ rule figure:
     params:
         folder=subpath(output.png, ancestor=2),
         stem=lambda wildcards, output: output.png.removesuffix(".png"),
-        tasks=lambda wildcards: SUITES[wildcards.suite],
+        tasks=lambda wildcards: tasks(wildcards.suite),
         candidates=lambda wildcards: list(candidates(wildcards.suite)),
     message:
         "Figures of {wildcards.suite}: {wildcards.figure}"

@@ -68,12 +68,13 @@ rule head:
         runtime=30,
         gpu=gpu(),
     params:
+        task="{task}",
         precision=config["precision"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
     message:
         "Zero-shot head of {wildcards.task}"
     shell:
-        "python -m tally head --task {wildcards.task} --model {input.model} --base {input.base} --data {input.data}"
+        "python -m tally head --task {params.task} --model {input.model} --base {input.base} --data {input.data}"
         " --precision {params.precision} --threads {threads} --output {output.head} --counts {output.counts} 2> {log}"
 
 
@@ -98,13 +99,14 @@ rule finetune:
         runtime=240,
         gpu=gpu(),
     params:
+        task="{task}",
         recipe=recipe,
         seed=config["seed"],
         precision=config["precision"],
     message:
         "Fine-tune on {wildcards.task}"
     shell:
-        "python -m tally finetune --task {wildcards.task} --model {input.model} --base {input.base}"
+        "python -m tally finetune --task {params.task} --model {input.model} --base {input.base}"
         " --data {input.data} --head {input.head} {params.recipe} --seed {params.seed} --precision {params.precision}"
         " --threads {threads} --output {output.weights} --counts {output.counts} 2> {log}"
 
