@@ -4,13 +4,17 @@ CORES ?= all
 BIN := .venv/bin
 SMK := $(wildcard Snakefile workflow/rules/*.smk)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-cluster lint bench clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES)
 
 test: .venv/ready lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+# installs Debian's SLURM if it may, and starts it for the length of the tests; otherwise they are skipped
+test-cluster: .venv/ready
+	SLURM_TEST_INSTALL=1 $(BIN)/pytest -m cluster -rs -s tests/cluster
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -25,7 +29,7 @@ bench: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tally needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,slurm]"
 	touch $@
 
 clean:

@@ -42,6 +42,10 @@ rule all:
 
 
 onsuccess:
+    shell(f"python -m tally --quiet summary {summary_options(workflow, STARTED)} --suites {' '.join(SUITES)}")
+
+
+onerror:
     shell(
-        f"python -m tally summary {config['results']}/{config['model']} --cores {workflow.cores} --started {STARTED} --suites {' '.join(SUITES)}"
+        f"python -m tally --quiet failures {' '.join(log)}; python -m tally --quiet summary {summary_options(workflow, STARTED)}"
     )

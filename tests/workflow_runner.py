@@ -11,18 +11,20 @@ ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
 
 
-def snakemake(*args: str | Path, config: Path | None = MICRO) -> subprocess.CompletedProcess[str]:
-    """`snakemake ARGS` from the top folder; stdout and stderr are in `.stdout`."""
+def snakemake(
+    *args: str | Path, config: Path | None = MICRO, folder: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`snakemake ARGS` from the top folder of a working copy; stdout and stderr are in `.stdout`."""
     command = [sys.executable, "-m", "snakemake", *map(str, args)]
     if config is not None:
         command += ["--configfile", str(config)]
     return subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},  # nothing activated
+        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())} | environment,  # nothing activated
     )
 
 

@@ -17,10 +17,10 @@ rule bundle:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=3, per_task=0.1),
         runtime=30,
     message:
-        "Bundle {wildcards.suite}: base, merged vector and masks in one file"
+        "Bundle {wildcards.suite} for {wildcards.method}: base, merged vector and masks in one file"
     shell:
         "python -m tally bundle --method {wildcards.method} --base {input.base} --merged {input.merged}"
         " --masks {input.masks} --search {input.search} --output {output} 2> {log}"
@@ -47,7 +47,7 @@ rule formats:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=memory(1500, copies=6, per_task=0.1),
         runtime=240,
     params:
         formats=config["formats"],
@@ -82,7 +82,7 @@ rule storage_table:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=0),
         runtime=30,
     params:
         folder=subpath(output.csv, ancestor=2),

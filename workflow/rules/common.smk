@@ -1,14 +1,17 @@
 # Config, names and the functions that rules share.
 
+import math
 import os
 import shlex
 import sys
+from collections import Counter
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
+from tally.checkpoints import open_checkpoint  # noqa: E402
 from tally.config import check  # noqa: E402
 from tally.data.tasks import fingerprint, modules, task  # noqa: E402
 from tally.errors import TallyError  # noqa: E402
@@ -210,3 +213,46 @@ def recipe(wildcards):
 def code(*names):
     """Sources as inputs: a changed method reruns what it made, and an untouched file (by content) nothing."""
     return [os.path.relpath(f"{workflow.basedir}/workflow/tally/{name}.py") for name in names]
+
+
+def summary_options(workflow, started):
+    """What the summary of a run is about: its folder, its jobs by stage, its cores if they are all on this machine."""
+    store = Path(config["results"]) / config["model"]
+    logs = [Path(log) for job in workflow.dag.jobs for log in job.log]
+    stages = Counter(
+        path.relative_to(store / "logs").parts[0].removesuffix(".log") for path in logs if path.is_relative_to(store)
+    )
+    cores = f"--cores {workflow.cores}" if workflow.local_exec else ""
+    planned = " ".join(f"{stage}={jobs}" for stage, jobs in stages.items())
+    return f"{store} --started {started} {cores} --planned {planned}"
+
+
+# Base, heads and fine-tuned models are shared between working copies by a run with --cache.
+CACHE = "omit-software" if workflow.workflow_settings.cache is not None else False
+
+
+def weights_mb():
+    """Megabytes of the model's weights in float32; 0 if the model is not there, which Snakemake then says itself."""
+    path = Path(config["resources"]) / config["model"] / "model.safetensors"
+    if not path.exists():
+        return 0
+    try:
+        model = open_checkpoint(path)
+    except TallyError as error:
+        raise WorkflowError(str(error)) from None
+    return 4 * sum(math.prod(model.shape(name)) for name in model.names) / 2**20
+
+
+WEIGHTS_MB = weights_mb()
+
+
+def memory(program, copies, per_task=0):
+    """mem_mb of a rule, times the attempt: `program` MB, `copies` of the weights, more for each task, and its data."""
+
+    def megabytes(wildcards, input, attempt):
+        tasks = len(SUITES[wildcards.suite]) if per_task else 0
+        data = input.get("data", [])
+        images = sum(os.path.getsize(path) for path in ([data] if isinstance(data, str) else data)) / 2**20
+        return attempt * math.ceil(program + (copies + per_task * tasks) * WEIGHTS_MB + images)
+
+    return megabytes

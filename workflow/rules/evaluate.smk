@@ -22,7 +22,7 @@ rule evaluate:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=memory(1500, copies=6),
         runtime=240,
         gpu=GPUS,
     params:
@@ -83,7 +83,7 @@ rule magnitude:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=memory(1500, copies=6, per_task=1.25),
         runtime=60,
         gpu=GPUS,
     params:

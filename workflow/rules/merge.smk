@@ -19,7 +19,7 @@ rule merge_vectors:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=2, per_task=1),
         runtime=30,
     params:
         options=lambda wildcards: ties_options(wildcards.method),
@@ -53,7 +53,7 @@ rule mask:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=memory(1500, copies=5, per_task=1.5),
         runtime=120,
         gpu=GPUS,
     params:
@@ -88,7 +88,7 @@ rule vote:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(500, copies=4, per_task=1.5),
         runtime=60,
     params:
         options=lambda wildcards: ties_options(wildcards.method),
@@ -119,7 +119,7 @@ rule consensus:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=3),
         runtime=10,
     params:
         seed=lambda wildcards: f"--seed {config['seed']}" if wildcards.method == "random-consensus" else "",

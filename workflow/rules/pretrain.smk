@@ -19,7 +19,7 @@ rule corpus:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000, copies=0),
         runtime=30,
     message:
         "Image-caption corpus, shard {wildcards.shard}"
@@ -42,7 +42,7 @@ rule pretrain_base:
         "../../envs/train.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
+        mem_mb=memory(6000, copies=0),
         runtime=240,
     message:
         "Pre-train mini-clip on the corpus"

@@ -25,11 +25,11 @@ rule table:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=0),
         runtime=30,
     params:
         folder=subpath(output.main, ancestor=2),
-        tasks=lambda wildcards: SUITES[wildcards.suite],
+        tasks=lambda wildcards: tasks(wildcards.suite),
         candidates=lambda wildcards: list(candidates(wildcards.suite)),
         formats=storage_formats(),
     message:
@@ -60,12 +60,12 @@ rule figure:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=0),
         runtime=30,
     params:
         folder=subpath(output.png, ancestor=2),
         stem=lambda wildcards, output: output.png.removesuffix(".png"),
-        tasks=lambda wildcards: SUITES[wildcards.suite],
+        tasks=lambda wildcards: tasks(wildcards.suite),
         candidates=lambda wildcards: list(candidates(wildcards.suite)),
     message:
         "Figures of {wildcards.suite}: {wildcards.figure}"
@@ -96,7 +96,7 @@ rule suites:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=0),
         runtime=10,
     params:
         table=lambda wildcards, output: output.csv.removesuffix(".csv"),

@@ -10,11 +10,12 @@ rule base:
         "<store>/logs/base.log",
     benchmark:
         "<store>/benchmarks/base.tsv"
+    cache: CACHE
     conda:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=2),
         runtime=10,
     message:
         "Base model: {input.model} in full precision"
@@ -36,7 +37,7 @@ rule prepare:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, copies=0),
         runtime=60,
     params:
         resources=subpath(input.model, ancestor=2),
@@ -62,20 +63,22 @@ rule head:
         "<store>/logs/head/{task}.log",
     benchmark:
         "<store>/benchmarks/head/{task}.tsv"
+    cache: CACHE
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(1500, copies=3),
         runtime=30,
         gpu=GPUS,
     params:
+        task="{task}",
         precision=config["precision"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
     message:
         "Zero-shot head of {wildcards.task}"
     shell:
-        "python -m tally head --task {wildcards.task} --model {input.model} --base {input.base} --data {input.data}"
+        "python -m tally head --task {params.task} --model {input.model} --base {input.base} --data {input.data}"
         " --precision {params.precision} --threads {threads} --output {output.head} --counts {output.counts} 2> {log}"
 
 
@@ -93,21 +96,23 @@ rule finetune:
         "<store>/logs/finetune/{task}.log",
     benchmark:
         "<store>/benchmarks/finetune/{task}.tsv"
+    cache: CACHE
     conda:
         "../../envs/train.yaml"
     threads: config["processes"]
     resources:
-        mem_mb=8000,
+        mem_mb=memory(2000, copies=8),
         runtime=240,
         gpu=GPUS * config["processes"],
     params:
+        task="{task}",
         recipe=recipe,
         seed=config["seed"],
         precision=config["precision"],
     message:
         "Fine-tune on {wildcards.task}"
     shell:
-        "python -m tally finetune --task {wildcards.task} --model {input.model} --base {input.base}"
+        "python -m tally finetune --task {params.task} --model {input.model} --base {input.base}"
         " --data {input.data} --head {input.head} {params.recipe} --seed {params.seed} --precision {params.precision}"
         " --threads {threads} --output {output.weights} --counts {output.counts} 2> {log}"
 
@@ -127,9 +132,15 @@ rule vector:
         "../../envs/merge.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(500, copies=3),
         runtime=10,
     message:
         "Task vector of {wildcards.task}"
     shell:
         "python -m tally vector --base {input.base} --finetuned {input.finetuned} --output {output} 2> {log}"
+
+
+# Snakemake keeps no rule with a benchmark file in its cache between working copies
+if CACHE:
+    for cached in ("base", "head", "finetune"):
+        workflow.get_rule(cached)._benchmark = None

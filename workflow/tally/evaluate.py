@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tally.checkpoints import Checkpoint, open_checkpoint
 from tally.models.clip import Clip, Weights, encode_image
+from tally.progress import count
 from tally.selection import choose_alpha
 from tally.statistics import pack_hits
 from torch import Tensor
@@ -48,6 +49,7 @@ class Examiner(NamedTuple):
 
         `weights` as `cast` gives them. `parts`: heads float32 (C, E) and labels of the batch's tasks, one after another.
         """
+        count(len(images), "images")
         with torch.inference_mode():
             features = encode_image(weights, self.clip, images).split([len(labels) for _, labels in parts])
             logits = [(f @ head.to(f.device).T).cpu() for f, (head, _) in zip(features, parts)]

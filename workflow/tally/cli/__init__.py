@@ -7,6 +7,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 
 from tally import progress
 from tally.cli import bundles, merging, reporting, tasks
@@ -15,7 +16,7 @@ from tally.errors import TallyError
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="tally", description="Merge and compress fine-tuned models with TALL masks.")
-    top.add_argument("--quiet", action="store_true", help="no progress bars")
+    top.add_argument("--quiet", action="store_true", help="no progress bars or lines")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for group in (tasks, merging, reporting, bundles):
         group.register(verbs)
@@ -24,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb. 0 if it worked; 2 with one line on stderr if the input or the machine is at fault."""
+    start = time.perf_counter()
     args = parser().parse_args(argv)
     progress.quiet = args.quiet
     threads = getattr(args, "threads", None)
@@ -32,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     # a job that is told to stop takes its half-written files with it
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        args.run(args)
+        with progress.heartbeat(args.run.__name__.replace("_", "-")):
+            args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # `tally inspect ... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,7 +48,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    if progress.seconds and not progress.quiet:
-        spent = ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in progress.seconds.items())
-        print(f"seconds: {spent}", file=sys.stderr)
+    if not progress.quiet and (progress.seconds or not sys.stderr.isatty()):
+        print(progress.spent(time.perf_counter() - start), file=sys.stderr)
     return 0

@@ -1,4 +1,4 @@
-"""Verbs that read counts: table, figure, storage-table, suites, summary."""
+"""Verbs that read counts: table, figure, storage-table, suites; and those that look at a run: summary, failures."""
 
 import argparse
 import time
@@ -34,9 +34,14 @@ def register(verbs) -> None:
 
     p = options.verb(verbs, summary, "summary")
     p.add_argument("store", type=Path, help="results/<model>")
-    p.add_argument("--cores", type=int, required=True, help="cores the run had")
-    p.add_argument("--suites", nargs="+", required=True)
+    p.add_argument("--cores", type=int, help="cores the run had, if it was on one machine")
+    p.add_argument("--suites", nargs="*", default=[], help="whose main tables to show")
+    p.add_argument("--planned", nargs="*", default=[], metavar="STAGE=JOBS", help="jobs of the whole workflow")
     p.add_argument("--started", type=float, required=True, help="when the run began, in seconds of the epoch")
+
+    p = options.verb(verbs, failures, "failures")
+    p.add_argument("logs", type=Path, nargs="+", metavar="LOG", help="Snakemake's log of the run")
+    p.add_argument("--lines", type=int, default=15, help="how many of each job's last lines")
 
 
 def _suite(parser: options.Parser) -> None:
@@ -115,6 +120,18 @@ def summary(args: argparse.Namespace) -> None:
     tables = [args.store / suite / "tables" / "main.md" for suite in args.suites]
     for path in filter(Path.exists, tables):  # a run may have been asked for less than all
         print(f"\n{path.parent.parent.name}\n\n{path.read_text()}")
+    planned = {stage: int(jobs) for stage, jobs in (pair.split("=") for pair in args.planned)}
     if rows := stages(args.store, args.started):
-        print(text(rows, args.cores, time.time() - args.started))
-    print(f"Tables: {args.store}/*/tables   Figures: {args.store}/*/figures")
+        print(text(rows, planned, time.time() - args.started, args.cores))
+    if args.suites:
+        print(f"Tables: {args.store}/*/tables   Figures: {args.store}/*/figures")
+
+
+def failures(args: argparse.Namespace) -> None:
+    """Print the last lines of the log of every job that failed in a run."""
+    from tally.failures import failed, tail
+
+    for run in args.logs:
+        for job, log in failed(run):
+            print(f"\n{job} failed; the end of {log}:")
+            print("\n".join(f"    {line}" for line in tail(log, args.lines)))

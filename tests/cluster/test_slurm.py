@@ -1,0 +1,176 @@
+"""The workflow on a real SLURM cluster: Debian's daemons, one node, a partition without and one with GPUs."""
+
+import math
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from slurm_cluster import Cluster, rules_of_jobs, running, uninterrupted
+from tally.checkpoints import open_checkpoint
+from tally.summary import stages
+from workflow_runner import MICRO, ROOT, planned, snakemake, with_config
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with running(SLURM_TEST_ENFORCE_MEM="1") as found:
+        yield found
+
+
+class Run:
+    """One run of the micro workflow through SLURM; a fine-tuning asks for a GPU that it does not use."""
+
+    def __init__(self, cluster: Cluster, folder: Path):
+        self.results, logs = folder / "results", folder / "slurm"
+        started = time.monotonic()
+        done = cluster.snakemake(
+            "--slurm-logdir", logs, "--set-resources", "finetune:gpu=1", "--configfile", MICRO,
+            "--config", f"results={self.results}", "precision=fp32",
+        )  # fmt: skip
+        self.seconds, self.said = time.monotonic() - started, done.stdout
+        assert done.returncode == 0, done.stdout[-5000:]
+        self.rules = rules_of_jobs(logs)
+        self.jobs = {number: cluster.job(number) for number in self.rules}
+        self.store = self.results / "mini-clip"
+
+
+@pytest.fixture(scope="module")
+def run(cluster, tmp_path_factory) -> Run:
+    return Run(cluster, tmp_path_factory.mktemp("run"))
+
+
+def megabytes(*paths: Path) -> float:
+    return sum(path.stat().st_size for path in paths) / 2**20
+
+
+def test_every_rule_ran_as_a_job(run, tmp_path):
+    plan = planned(snakemake("--dry-run", config=with_config(tmp_path)).stdout)
+    assert {rule for rules in run.rules.values() for rule in rules} == plan.keys()
+    assert {job.state for job in run.jobs.values()} == {"COMPLETED"}
+    assert "core-seconds" in run.said  # the summary
+
+
+def test_short_jobs_are_submitted_as_one(run):
+    parts = Counter("+".join(rules) for rules in run.rules.values())
+    assert parts["base+prepare"] == 1
+    assert parts["finetune+head+vector"] == 3  # one per task
+    assert parts["mask+merge_vectors+vote"] == 2
+    assert parts["bundle+figure+suites+table"] == 1
+    assert len(run.jobs) <= 12, parts  # of 47 jobs of the workflow
+
+
+def test_jobs_got_what_their_rules_ask(run):
+    base = open_checkpoint(run.store / "base.safetensors")
+    weights = 4 * sum(math.prod(base.shape(name)) for name in base.names) / 2**20
+    data = {path.stem: megabytes(path) for path in (run.store / "data").glob("*.safetensors")}
+    expected = {
+        "base+prepare": ({4000}, 10 + 3 * 60),
+        "finetune+head+vector": ({math.ceil(2000 + 8 * weights + size) for size in data.values()}, 30 + 240 + 10),
+        "mask+merge_vectors+vote": ({math.ceil(1500 + (5 + 1.5 * 3) * weights + sum(data.values()))}, 30 + 120 + 60),
+    }
+    for number, rules in run.rules.items():
+        job = run.jobs[number]
+        assert job.cores == 1
+        if "+".join(rules) in expected:
+            memory, minutes = expected["+".join(rules)]
+            assert job.memory in memory, rules
+            assert job.minutes == minutes, rules
+
+
+def test_what_asks_for_a_gpu_is_in_the_gpu_partition_and_nothing_else(run):
+    for number, rules in run.rules.items():
+        asked = int("finetune" in rules)
+        assert run.jobs[number].gpus == asked, rules
+        assert run.jobs[number].partition == ("gpu" if asked else "cpu"), rules
+
+
+def test_tables_are_those_of_a_local_run_and_what_slurm_costs(run, tmp_path):
+    started = time.monotonic()
+    local = snakemake("--cores", "2", "--config", f"results={tmp_path}", "precision=fp32")
+    seconds = time.monotonic() - started
+    assert local.returncode == 0, local.stdout[-4000:]
+    for table in ("main", "per_task", "paired", "choices"):
+        part = f"mini-clip/micro/tables/{table}.csv"
+        assert (run.results / part).read_bytes() == (tmp_path / part).read_bytes()
+
+    def measured(store):
+        return sum(row.seconds for row in stages(store).values())
+
+    work, jobs, steps = measured(run.store), run.jobs.values(), sum(planned(local.stdout).values())
+    busy = sum(job.seconds for job in jobs)
+    print(
+        f"\nwhole run: SLURM {run.seconds:.0f} s, local executor {seconds:.0f} s"
+        f"\n{steps} jobs of the workflow in {len(jobs)} submissions: {busy:.0f} s in SLURM jobs, {work:.0f} s of it work;"
+        f" overhead {(busy - work) / len(jobs):.1f} s a submission, {(busy - work) / steps:.1f} s a job"
+        f" (local: {(2 * seconds - measured(tmp_path / 'mini-clip')) / steps:.1f} core-seconds a job)"
+    )
+
+
+def test_a_job_that_needs_more_memory_gets_it(cluster, tmp_path):
+    """Killed by SLURM at 300 MB, submitted again with more."""
+    head = tmp_path / "mini-clip" / "heads" / "digits.json"
+    done = cluster.snakemake(
+        head, "--slurm-logdir", tmp_path / "slurm", "--set-resources", "head:mem_mb=300 * attempt ** 3",
+        "--configfile", MICRO, "--config", f"results={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert head.exists()
+    tried = [cluster.job(int(path.stem)) for path in (tmp_path / "slurm").rglob("group_task*/*.log")]
+    assert {(job.memory, job.state) for job in tried} == {(300, "FAILED"), (2400, "COMPLETED")}
+
+
+def test_a_job_that_fails_is_reported_with_its_log_and_tried_with_more_memory(cluster, tmp_path):
+    store = tmp_path / "mini-clip"
+    flags = ("--configfile", MICRO, "--config", f"results={tmp_path}")
+    data = store / "data" / "digits.safetensors"
+    made = snakemake(data, store / "base.safetensors", "--cores", "1", "--config", f"results={tmp_path}")
+    assert made.returncode == 0, made.stdout
+    os.truncate(data, data.stat().st_size // 2)
+    done = cluster.snakemake(
+        store / "heads" / "digits.json", "--retries", "1", "--slurm-logdir", tmp_path / "slurm", *flags
+    )
+    assert done.returncode != 0
+    told = done.stdout.split("head failed; the end of ", 1)[1]
+    assert told.startswith(f"{store}/logs/head/digits.log:\n    tally: {data} is truncated")
+    tried = sorted(
+        (cluster.job(int(path.stem)) for path in (tmp_path / "slurm").rglob("*.log")), key=lambda job: job.id
+    )
+    assert [job.state for job in tried] == ["FAILED", "FAILED"]
+    assert tried[1].memory == pytest.approx(2 * tried[0].memory, abs=2)
+
+
+def test_an_interrupt_cancels_what_runs_and_what_waits(cluster, tmp_path):
+    before = cluster.states()
+    config = with_config(tmp_path, finetune={"steps": 100_000, "batch": 32, "warmup": 2})
+    command = cluster.command(
+        *(tmp_path / "mini-clip" / "finetuned" / f"{task}.json" for task in ("digits", "colors", "charts")),
+        "--slurm-logdir", tmp_path / "slurm", "--set-resources", "finetune:gpu=1", "--configfile", config,
+    )  # fmt: skip
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(uninterrupted(command), cwd=ROOT, env=cluster.environment, stdout=log, stderr=log)
+
+    def mine() -> Counter:
+        return Counter(state for number, state in cluster.states().items() if number not in before)
+
+    def wait(for_what, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not for_what() and time.monotonic() < end:
+            time.sleep(0.5)
+        assert for_what(), (mine(), (tmp_path / "log").read_text()[-3000:])
+
+    try:
+        # one GPU: one fine-tuning runs, two wait
+        wait(lambda: mine()["RUNNING"] == 1 and mine()["PENDING"] == 2, 120)
+        run.send_signal(signal.SIGINT)
+        wait(lambda: mine()["CANCELLED"] == 3, 60)
+        run.wait(timeout=200)
+    finally:
+        run.kill()
+    assert run.returncode != 0
+    assert not list(tmp_path.glob("mini-clip/finetuned/*"))
