@@ -63,7 +63,8 @@ def training_jobs(task: str) -> set[str]:
 
 
 def shown(suite: str, figures=FIGURES) -> set[str]:
-    return {f"Tables of {suite}", "All suites side by side"} | {f"Figures of {suite}: {figure}" for figure in figures}
+    tables = {f"Tables of {suite}", f"Storage formats of {suite}", "All suites side by side"}
+    return tables | {f"Figures of {suite}: {figure}" for figure in figures}
 
 
 def counted(suite: str, methods, ks=(1, 2)) -> set[str]:
@@ -81,6 +82,7 @@ def masked(suite: str, method: str) -> set[str]:
         f"TALL masks of {suite} for {method}, lambda per task on validation data",
         f"Votes of the TALL masks of {suite} for {method}, and those of chance",
         f"Bundle {suite} for {method}: base, merged vector and masks in one file",
+        f"Bundles of {suite} for {method} in other storage formats: their bits and their models",
     }
 
 

@@ -49,6 +49,7 @@ rule formats:
     resources:
         mem_mb=memory(1500, copies=6, per_task=0.1),
         runtime=240,
+        gpu=GPUS,
     params:
         formats=config["formats"],
         precision=config["precision"],
@@ -86,7 +87,7 @@ rule storage_table:
         runtime=30,
     params:
         folder=subpath(output.csv, ancestor=2),
-        tasks=lambda wildcards: SUITES[wildcards.suite],
+        tasks=lambda wildcards: tasks(wildcards.suite),
         candidates=lambda wildcards: list(candidates(wildcards.suite)),
         formats=storage_formats(),
         table=lambda wildcards, output: output.csv.removesuffix(".csv"),
