@@ -1,7 +1,7 @@
 """The table of tasks: names, classes, suites."""
 
 import pytest
-from tally.data.tasks import SUITES, TASKS, suite, task
+from tally.data.tasks import SUITES, TASKS, task
 from tally.errors import TallyError
 
 
@@ -26,9 +26,6 @@ def test_rows_are_complete(row):
     assert len(set(texts)) == len(row.templates) * len(row.classes)
 
 
-@pytest.mark.parametrize("look_up", [task, suite])
-def test_unknown_names_list_the_known(look_up):
-    with pytest.raises(
-        TallyError, match=r"unknown .* 'mnits': choose one of (mnist, digits, .*pies|mini-8, mini-14, mini-20)"
-    ):
-        look_up("mnits")
+def test_an_unknown_name_lists_the_known():
+    with pytest.raises(TallyError, match=r"unknown task 'mnits': choose one of mnist, digits, .*pies"):
+        task("mnits")

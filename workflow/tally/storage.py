@@ -43,9 +43,3 @@ def gigabits(method: str, *, domain_weights: int, frozen_weights: int, tasks: in
         raise TallyError(f"unknown method {method!r}; storage is known of {', '.join(FORMULAS)}")
     shared, each, frozen = FORMULAS[method]
     return ((shared + each * tasks) * domain_weights + frozen * frozen_weights) / 1e9
-
-
-def ratio(method: str, *, domain_weights: int, frozen_weights: int, tasks: int) -> float:
-    """How many times smaller than T fine-tuned models."""
-    sizes = {"domain_weights": domain_weights, "frozen_weights": frozen_weights, "tasks": tasks}
-    return gigabits("fine-tuned", **sizes) / gigabits(method, **sizes)

@@ -93,13 +93,6 @@ def task(name: str) -> Task:
     return TASKS[name]
 
 
-def suite(name: str) -> tuple[str, ...]:
-    """The task names of a suite."""
-    if name not in SUITES:
-        raise TallyError(f"unknown suite '{name}': choose one of {', '.join(SUITES)}")
-    return SUITES[name]
-
-
 def fingerprint(row: Task) -> str:
     """Changes when the row does: classes, templates, source or split. The workflow redoes a task by it, not by this file."""
     func, args = _source(row)
