@@ -8,7 +8,8 @@ import pickletools
 import numpy as np
 import pytest
 import torch
-from tally.checkpoints import open_checkpoint, save
+from safetensors.torch import load_file
+from tally.checkpoints import as_checkpoint, open_checkpoint, save
 from tally.convert import convert, load, unpickle
 from tally.errors import TallyError
 
@@ -36,6 +37,17 @@ def test_state_dicts(tmp_path, wrap, zipped):
     torch.save(wrap(STATE), tmp_path / "old.pt", _use_new_zipfile_serialization=zipped)
     assert convert(tmp_path / "old.pt", tmp_path / "new.safetensors") == "model"
     assert equal(tmp_path / "new.safetensors", STATE)
+
+
+def test_kinds_that_numpy_lacks(tmp_path):
+    eight = torch.tensor([0.5, -2.0, 448.0]).to(torch.float8_e4m3fn)
+    torch.save({"eight": eight, "half": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "old.pt")
+    convert(tmp_path / "old.pt", tmp_path / "new.safetensors")
+    loaded = load_file(tmp_path / "new.safetensors")
+    assert loaded["eight"].dtype == torch.float8_e4m3fn
+    assert loaded["eight"].float().tolist() == eight.float().tolist()
+    with pytest.raises(TallyError, match=r"'w' in here is torch.sparse_coo; save it as tensor.to_dense"):
+        as_checkpoint({"w": torch.eye(3).to_sparse()}, "here")
 
 
 def test_the_prefix_of_distributed_training_goes(tmp_path):

@@ -25,6 +25,7 @@ NAMES = {
     if (kind, bits) != ("F", 8)
 } | {np.dtype(bool): "BOOL"}
 BITS = {"BF16": np.dtype("u2"), "F8_E4M3": np.dtype("u1"), "F8_E5M2": np.dtype("u1")}  # what numpy has no type for
+TORCH = {"torch.bfloat16": "BF16", "torch.float8_e4m3fn": "F8_E4M3", "torch.float8_e5m2": "F8_E5M2"}
 DTYPES = {name: dtype for dtype, name in NAMES.items()} | BITS
 FLOATS = ("F32", "F16", "BF16")  # what a task vector can be made of
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
@@ -62,7 +63,9 @@ class Checkpoint:
         """The tensor as float32: a view where it is stored so, a converted copy for F16 and BF16."""
         array, dtype = self[name], self.dtypes[name]
         if dtype not in FLOATS:
-            raise TallyError(f"{name!r} in {self.label} is {dtype}, not one of {', '.join(FLOATS)}")
+            raise TallyError(
+                f"{name!r} in {self.label} is {dtype}, not one of {', '.join(FLOATS)}; floats become so by `tally convert --dtype fp32`"
+            )
         return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array.astype("f4", copy=False)
 
 
@@ -75,13 +78,19 @@ def as_checkpoint(source, label: str = "<memory>") -> Checkpoint:
     tensors, dtypes = {}, {}
     for name, tensor in source.items():
         if hasattr(tensor, "detach"):  # torch, without importing it
+            if str(tensor.layout) != "torch.strided":
+                raise TallyError(f"{name!r} in {label} is {tensor.layout}; save it as tensor.to_dense()")
             tensor = tensor.detach().cpu().contiguous()
-            if str(tensor.dtype) == "torch.bfloat16":
+            if kind := TORCH.get(str(tensor.dtype)):
                 import torch
 
-                tensors[name], dtypes[name] = tensor.view(torch.int16).numpy().view(np.uint16), "BF16"
+                same_size = {1: torch.uint8, 2: torch.int16}[tensor.element_size()]
+                tensors[name], dtypes[name] = tensor.view(same_size).numpy().view(BITS[kind]), kind
                 continue
-            tensor = tensor.numpy()
+            try:
+                tensor = tensor.numpy()
+            except (TypeError, RuntimeError):
+                raise TallyError(f"{name!r} in {label} is {tensor.dtype}, which safetensors cannot hold") from None
         tensor = np.asarray(tensor, order="C")
         dtype = tensor.dtype.newbyteorder("=")
         if dtype.name == "bfloat16":  # ml_dtypes
