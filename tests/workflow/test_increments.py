@@ -157,6 +157,22 @@ def test_another_method_is_its_own_jobs_and_what_shows_it(tmp_path):
     assert set(messages(run.stdout)) == counted("micro", {"consensus-ties"}) | shown("micro", figures)
 
 
+def test_a_new_row_of_the_registry_is_merged_and_evaluated(tmp_path):
+    copy = working_copy(tmp_path / "tally")
+    for path, place, new in (
+        (
+            "tally/merging/__init__.py",
+            '    "ties": Method',
+            '    "median": Method("", **_ADD | {"merged": "median"}),\n',
+        ),
+        ("schemas/config.schema.yaml", "        - weight-average", "        - median\n"),
+    ):
+        text = (copy / "workflow" / path).read_text()
+        (copy / "workflow" / path).write_text(text.replace(place, new + place, 1))
+    run = snakemake("--dry-run", config=configured(copy, methods=["median"]), folder=copy)
+    assert evaluated("micro", "median") | merged("micro", "median") <= set(messages(run.stdout)), run.stdout
+
+
 def test_touched_sources_do_nothing(finished, redone):
     for path in [*finished.glob("workflow/**/*.py"), *finished.glob("workflow/**/*.smk"), finished / "Snakefile"]:
         os.utime(path)

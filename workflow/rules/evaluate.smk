@@ -17,7 +17,7 @@ rule evaluate:
     benchmark:
         "<store>/benchmarks/evaluate/{suite}/{method}.tsv"
     wildcard_constraints:
-        method="weight-average|task-arithmetic|ties",
+        method="|".join(name for name, row in REGISTRY.items() if not (row.has_k or row.per_task)),
     conda:
         "../../envs/train.yaml"
     threads: 1
