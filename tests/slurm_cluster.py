@@ -59,10 +59,11 @@ class Cluster:
         fields = dict(part.split("=", 1) for part in self.ask("scontrol", "show", "job", "-o", str(number)).split())
         tres = dict(part.split("=") for part in fields["TRES"].split(","))
         begin, end = (datetime.fromisoformat(fields[name]) for name in ("StartTime", "EndTime"))
+        gpus = int(fields.get("TresPerJob", "gpu:0").rpartition(":")[2])  # gres:gpu:1
         hours, minutes, _ = fields["TimeLimit"].split("-")[-1].split(":")
         return Job(
             number, fields["Partition"], fields["JobState"], int(tres["cpu"]), int(tres["mem"].removesuffix("M")),
-            60 * int(hours) + int(minutes), int(tres.get("gres/gpu", 0)), (end - begin).total_seconds(),
+            60 * int(hours) + int(minutes), gpus, (end - begin).total_seconds(),
         )  # fmt: skip
 
     def states(self) -> dict[int, str]:

@@ -61,8 +61,8 @@ def test_short_jobs_are_submitted_as_one(run):
     assert parts["base+prepare"] == 1
     assert parts["finetune+head+vector"] == 3  # one per task
     assert parts["mask+merge_vectors+vote"] == 2
-    assert parts["bundle+figure+suites+table"] == 1
-    assert len(run.jobs) <= 12, parts  # of 47 jobs of the workflow
+    assert parts["bundle+figure+storage_table+suites+table"] == 1
+    assert len(run.jobs) <= 12, parts  # of 50 jobs of the workflow
 
 
 def test_jobs_got_what_their_rules_ask(run):
@@ -145,32 +145,52 @@ def test_a_job_that_fails_is_reported_with_its_log_and_tried_with_more_memory(cl
     assert tried[1].memory == pytest.approx(2 * tried[0].memory, abs=2)
 
 
+def wait(for_what, seconds: float, told: Path) -> None:
+    end = time.monotonic() + seconds
+    while not for_what() and time.monotonic() < end:
+        time.sleep(0.5)
+    assert for_what(), told.read_text()[-3000:]
+
+
+def start(cluster: Cluster, folder: Path, *args) -> subprocess.Popen:
+    """Snakemake in the background, what it says in `folder/said`."""
+    command = uninterrupted(cluster.command("--slurm-logdir", folder / "slurm", *args))
+    with (folder / "said").open("w") as said:
+        return subprocess.Popen(command, cwd=ROOT, env=cluster.environment, stdout=said, stderr=said)
+
+
+def test_a_training_whose_time_is_up_goes_on_at_the_next_attempt(cluster, tmp_path):
+    store, before = tmp_path / "mini-clip", cluster.states()
+    config = with_config(tmp_path, finetune={"steps": 120, "batch": 32, "warmup": 2})
+    run = start(cluster, tmp_path, store / "finetuned" / "digits.json", "--configfile", config)
+    log = store / "logs" / "finetune" / "digits.log"
+    try:
+        wait(lambda: log.exists() and " of 120 steps" in log.read_text(), 180, tmp_path / "said")  # its first line
+        job = max(cluster.states().keys() - before.keys())
+        cluster.ask("scancel", "--signal=TERM", str(job))  # as SLURM does by the profile's --signal
+        assert run.wait(timeout=300) == 0, (tmp_path / "said").read_text()[-3000:]
+    finally:
+        run.kill()
+    assert cluster.job(job).state == "FAILED"
+    assert "goes on after step" in log.read_text()
+
+
 def test_an_interrupt_cancels_what_runs_and_what_waits(cluster, tmp_path):
     before = cluster.states()
     config = with_config(tmp_path, finetune={"steps": 100_000, "batch": 32, "warmup": 2})
-    command = cluster.command(
-        *(tmp_path / "mini-clip" / "finetuned" / f"{task}.json" for task in ("digits", "colors", "charts")),
-        "--slurm-logdir", tmp_path / "slurm", "--set-resources", "finetune:gpu=1", "--configfile", config,
-    )  # fmt: skip
-    with (tmp_path / "log").open("w") as log:
-        run = subprocess.Popen(uninterrupted(command), cwd=ROOT, env=cluster.environment, stdout=log, stderr=log)
+    targets = [tmp_path / "mini-clip" / "finetuned" / f"{task}.json" for task in ("digits", "colors", "charts")]
+    run = start(cluster, tmp_path, *targets, "--set-resources", "finetune:gpu=1", "--configfile", config)
 
     def mine() -> Counter:
         return Counter(state for number, state in cluster.states().items() if number not in before)
 
-    def wait(for_what, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not for_what() and time.monotonic() < end:
-            time.sleep(0.5)
-        assert for_what(), (mine(), (tmp_path / "log").read_text()[-3000:])
-
     try:
         # one GPU: one fine-tuning runs, two wait
-        wait(lambda: mine()["RUNNING"] == 1 and mine()["PENDING"] == 2, 120)
+        wait(lambda: mine()["RUNNING"] == 1 and mine()["PENDING"] == 2, 120, tmp_path / "said")
         run.send_signal(signal.SIGINT)
-        wait(lambda: mine()["CANCELLED"] == 3, 60)
+        wait(lambda: mine()["CANCELLED"] == 3, 60, tmp_path / "said")
         run.wait(timeout=200)
     finally:
         run.kill()
     assert run.returncode != 0
-    assert not list(tmp_path.glob("mini-clip/finetuned/*"))
+    assert not list(tmp_path.glob("mini-clip/finetuned/*.json"))

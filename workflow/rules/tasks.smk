@@ -101,7 +101,7 @@ rule finetune:
         "../../envs/train.yaml"
     threads: config["processes"]
     resources:
-        mem_mb=memory(2000, copies=8),
+        mem_mb=memory(2000 * config["processes"], copies=8 * config["processes"]),
         runtime=240,
         gpu=GPUS * config["processes"],
     params:
