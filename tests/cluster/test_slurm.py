@@ -161,11 +161,11 @@ def start(cluster: Cluster, folder: Path, *args) -> subprocess.Popen:
 
 def test_a_training_whose_time_is_up_goes_on_at_the_next_attempt(cluster, tmp_path):
     store, before = tmp_path / "mini-clip", cluster.states()
-    config = with_config(tmp_path, finetune={"steps": 120, "batch": 32, "warmup": 2})
+    config = with_config(tmp_path, finetune={"steps": 600, "batch": 32, "warmup": 2})
     run = start(cluster, tmp_path, store / "finetuned" / "digits.json", "--configfile", config)
     log = store / "logs" / "finetune" / "digits.log"
     try:
-        wait(lambda: log.exists() and " of 120 steps" in log.read_text(), 180, tmp_path / "said")  # its first line
+        wait(lambda: log.exists() and " of 600 steps" in log.read_text(), 180, tmp_path / "said")  # its first line
         job = max(cluster.states().keys() - before.keys())
         cluster.ask("scancel", "--signal=TERM", str(job))  # as SLURM does by the profile's --signal
         assert run.wait(timeout=300) == 0, (tmp_path / "said").read_text()[-3000:]
