@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 from tally import formats
-from tally.bundle import open_bundle
+from tally.bundle import fingerprint, open_bundle
 from tally.checkpoints import save
 from tally.evaluate import Bench, Examiner, Split, examine
-from tally.formats import compare, digest, restored, split_bits
+from tally.formats import compare, restored, split_bits
 from tally.merging import merge
 from tally.packing import pack_bundle
 from tally.vectors import difference
@@ -91,9 +91,9 @@ def test_restored_weights_are_the_dense_ones(suite, tmp_path):
     assert sum(split_bits(bundle).values()) == 8 * (tmp_path / "b").stat().st_size
 
 
-def test_digest_is_of_names_and_bits():
+def test_models_are_told_apart_by_names_and_bits():
     one = {"a": np.float32([1, 2]), "b": np.float32([0.0])}
-    assert digest(one) == digest(dict(reversed(one.items())))
+    assert fingerprint(one) == fingerprint(dict(reversed(one.items())))
     others = [one | {"b": np.float32([-0.0])}, {"a": one["a"], "c": one["b"]}, {"a": one["a"]}]
-    assert len({digest(one), *map(digest, others)}) == 4
+    assert len({fingerprint(one), *map(fingerprint, others)}) == 4
     assert formats.PAPER == "fp32-fp32-packed"

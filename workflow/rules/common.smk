@@ -1,5 +1,6 @@
 # Config, names and the functions that rules share.
 
+import functools
 import math
 import os
 import shlex
@@ -246,13 +247,19 @@ def weights_mb():
 WEIGHTS_MB = weights_mb()
 
 
+@functools.cache
+def megabytes_of(path):
+    """Size of a file. Kept, for every pass of the scheduler asks for those of all jobs that are ready."""
+    return os.path.getsize(path) / 2**20
+
+
 def memory(program, copies, per_task=0):
     """mem_mb of a rule, times the attempt: `program` MB, `copies` of the weights, more for each task, and its data."""
 
     def megabytes(wildcards, input, attempt):
         tasks = len(SUITES[wildcards.suite]) if per_task else 0
         data = input.get("data", [])
-        images = sum(os.path.getsize(path) for path in ([data] if isinstance(data, str) else data)) / 2**20
+        images = sum(megabytes_of(str(path)) for path in ([data] if isinstance(data, str) else data))
         return attempt * math.ceil(program + (copies + per_task * tasks) * WEIGHTS_MB + images)
 
     return megabytes

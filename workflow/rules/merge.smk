@@ -48,7 +48,7 @@ rule mask:
     benchmark:
         "<store>/benchmarks/mask/{suite}/{method}.tsv"
     wildcard_constraints:
-        method="|".join(row.masks for row in REGISTRY.values() if row.masks),
+        method="|".join(sorted({row.masks for row in REGISTRY.values() if row.masks})),
     conda:
         "../../envs/train.yaml"
     threads: 1

@@ -18,20 +18,19 @@ from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from tally.checkpoints import FLOATS, FORMAT, Checkpoint, as_checkpoint, create, open_checkpoint
+from tally.checkpoints import FLOATS, FORMAT, TORCH, Checkpoint, as_checkpoint, create, open_checkpoint
 from tally.codec import CODECS, Frames
 from tally.encoding import VECTOR, Restored, dequantize, rounded, rows, widened
 from tally.errors import TallyError
 from tally.progress import bar
 
 CHUNK = 1 << 18  # weights in hand at once: fits the cache; a multiple of 8. Memory depends on it and not on P
-TORCH = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}  # types that numpy lacks
 
 
 def fingerprint(base) -> str:
     """sha256 over a checkpoint's names, dtypes, shapes and values: the same for one file and for its shards."""
     base, digest = as_checkpoint(base, "<base>"), hashlib.sha256()
-    for name in bar(base.names, "hash the base", unit="tensor"):
+    for name in bar(base.names, "hash the weights", unit="tensor"):
         digest.update(json.dumps([name, base.dtypes[name], list(base.shape(name))]).encode())
         digest.update(np.ascontiguousarray(base[name]).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -25,7 +25,7 @@ NAMES = {
     if (kind, bits) != ("F", 8)
 } | {np.dtype(bool): "BOOL"}
 BITS = {"BF16": np.dtype("u2"), "F8_E4M3": np.dtype("u1"), "F8_E5M2": np.dtype("u1")}  # what numpy has no type for
-TORCH = {"torch.bfloat16": "BF16", "torch.float8_e4m3fn": "F8_E4M3", "torch.float8_e5m2": "F8_E5M2"}
+TORCH = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}  # what torch calls those
 DTYPES = {name: dtype for dtype, name in NAMES.items()} | BITS
 FLOATS = ("F32", "F16", "BF16")  # what a task vector can be made of
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
@@ -81,10 +81,10 @@ def as_checkpoint(source, label: str = "<memory>") -> Checkpoint:
             if str(tensor.layout) != "torch.strided":
                 raise TallyError(f"{name!r} in {label} is {tensor.layout}; save it as tensor.to_dense()")
             tensor = tensor.detach().cpu().contiguous()
-            if kind := TORCH.get(str(tensor.dtype)):
+            if kind := next((kind for kind, known in TORCH.items() if str(tensor.dtype) == f"torch.{known}"), None):
                 import torch
 
-                same_size = {1: torch.uint8, 2: torch.int16}[tensor.element_size()]
+                same_size = getattr(torch, f"int{8 * tensor.element_size()}")
                 tensors[name], dtypes[name] = tensor.view(same_size).numpy().view(BITS[kind]), kind
                 continue
             try:

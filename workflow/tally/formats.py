@@ -3,14 +3,13 @@
 A format is named by the dtype of the base, the dtype of the merged vector and the codec of the masks: "fp16-int8-zstd".
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from tally.bundle import Bundle, open_bundle
+from tally.bundle import Bundle, fingerprint, open_bundle
 from tally.encoding import widened
 from tally.evaluate import Bench, Examiner
 from tally.inspection import parts
@@ -26,7 +25,7 @@ def compare(formats: Iterable[str], pack: Callable[..., None], examiner: Examine
     pack(path, base_dtype=, vector_dtype=, mask_codec=) writes the bundle. exact: test records of the paper's format.
     Weights that are those of an earlier format to the bit are not examined again.
     """
-    known: dict[tuple[str, bytes], Mapping] = {}
+    known: dict[tuple[str, str], Mapping] = {}
     found = {}
     with TemporaryDirectory() as folder:
         for name in bar(dict.fromkeys([PAPER, *formats]), "storage formats", unit="format"):
@@ -35,7 +34,7 @@ def compare(formats: Iterable[str], pack: Callable[..., None], examiner: Examine
             bundle, test = open_bundle(path), {}
             for task in bundle:
                 weights = restored(bundle, task)
-                key = task, digest(weights)
+                key = task, fingerprint(weights)
                 if name == PAPER:
                     known[key] = exact[task]
                 elif key not in known:
@@ -51,14 +50,6 @@ def compare(formats: Iterable[str], pack: Callable[..., None], examiner: Examine
 def restored(bundle: Bundle, task: str) -> dict[str, np.ndarray]:
     """theta_t over the domain, float32."""
     return {name: widened(bundle.weight(task, name), bundle.base.dtypes[name]) for name in bundle.shapes}
-
-
-def digest(weights: Mapping[str, np.ndarray]) -> bytes:
-    """The same for the same bits, whatever the order of the names."""
-    total = hashlib.sha256()
-    for name, weight in sorted(weights.items()):
-        total.update(name.encode() + b"\0" + np.ascontiguousarray(weight).tobytes())
-    return total.digest()
 
 
 def split_bits(bundle: Bundle) -> dict[str, int]:

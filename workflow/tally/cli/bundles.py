@@ -291,9 +291,8 @@ def bundle(args: argparse.Namespace) -> None:
     from tally.files import sha256
     from tally.packing import pack_bundle
 
-    lambdas = {task: row["lambda"] for task, row in json.loads(args.search.read_text())["tasks"].items()}
     made_from = {name: sha256(getattr(args, name)) for name in ("base", "merged", "masks")}
     pack_bundle(
-        args.output, args.base, args.merged, args.masks, lambdas, method=args.method, made_from=made_from,
-        base_dtype=args.base_dtype, vector_dtype=args.vector_dtype, mask_codec=args.mask_codec,
+        args.output, args.base, args.merged, args.masks, options.lambdas(args.search), method=args.method,
+        made_from=made_from, base_dtype=args.base_dtype, vector_dtype=args.vector_dtype, mask_codec=args.mask_codec,
     )  # fmt: skip

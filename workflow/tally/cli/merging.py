@@ -1,7 +1,6 @@
 """Verbs of a suite: merge-vectors, mask, vote, consensus, evaluate, magnitude, formats."""
 
 import argparse
-from pathlib import Path
 
 from tally.cli import options
 
@@ -94,12 +93,6 @@ def _candidate(args: argparse.Namespace, alpha: float | None, search: list, test
     }
 
 
-def _lambdas(search: Path) -> dict[str, float]:
-    from tally.files import read_json
-
-    return {task: row["lambda"] for task, row in read_json(search)["tasks"].items()}
-
-
 def merge_vectors(args: argparse.Namespace) -> None:
     """Merge the task vectors of a suite into one vector."""
     from tally.checkpoints import create
@@ -183,7 +176,7 @@ def vote(args: argparse.Namespace) -> None:
     ) as out:
         out.flat()[:] = counted
     chance = chance_profile(
-        vectors, _lambdas(args.search), method=args.method, seed=args.seed, keep=args.keep,
+        vectors, options.lambdas(args.search), method=args.method, seed=args.seed, keep=args.keep,
         frozen=options.frozen(args, vectors.size),
         strict=args.strict, threads=args.threads,
     )  # fmt: skip
@@ -286,8 +279,8 @@ def formats(args: argparse.Namespace) -> None:
     examiner, bench, base = _examination(args)
     whole, domain = open_checkpoint(args.base), sum(weight.size for weight in base.values())
     pack = partial(
-        pack_bundle, base=whole, merged=args.merged, masks=args.masks, lambdas=_lambdas(args.search), method=args.method,
-        made_from={name: sha256(getattr(args, name)) for name in ("base", "merged", "masks")},
+        pack_bundle, base=whole, merged=args.merged, masks=args.masks, lambdas=options.lambdas(args.search),
+        method=args.method, made_from={name: sha256(getattr(args, name)) for name in ("base", "merged", "masks")},
     )  # fmt: skip
     record = {
         "model": args.base.parent.name,

@@ -73,5 +73,12 @@ def frozen(args: argparse.Namespace, domain_weights: int) -> int:
     return sum(prod(model.shape(name)) for name in model.names) - domain_weights
 
 
+def lambdas(search: Path) -> dict[str, float]:
+    """The lambda of each task that the search for a suite's TALL masks chose."""
+    from tally.files import read_json
+
+    return {task: row["lambda"] for task, row in read_json(search)["tasks"].items()}
+
+
 def by_task(paths: list[Path]) -> dict[str, Path]:
     return {path.stem: path for path in paths}

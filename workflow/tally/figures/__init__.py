@@ -24,13 +24,8 @@ from tally.tables import best_rows, main_table, per_task_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES = (
-    "overview",
-    "accuracy_vs_k",
-    "agreement",
-    "density",
-    "radar",
-)  # of one suite; `tasks` takes several, `storage` a table
+# of one suite; `tasks` takes several, `storage` a table
+FIGURES = ("overview", "accuracy_vs_k", "agreement", "density", "radar")
 
 __all__ = ["FIGURES", "accuracy_vs_k", "agreement", "density", "draw", "overview", "radar", "save", "storage", "tasks"]
 
