@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tally.checkpoints import open_checkpoint
 from tally.evaluate import Bench, Examiner, evaluate
-from tally.models.base import DOMAIN, read_model
+from tally.models.base import read_model
 
 ALPHAS = [round(0.1 * i, 1) for i in range(1, 11)]
 
@@ -25,8 +25,8 @@ def main(store: Path, suite: str) -> None:
     val = {t: json.loads((store / "finetuned" / f"{t}.json").read_text())["val"] for t in tasks}
     reference = {t: row["correct"] / row["total"] for t, row in val.items()}
     base = open_checkpoint(store / "base.safetensors")
-    theta = {name: base.float32(name) for name in base.names if name.startswith(DOMAIN)}
-    clip = read_model(Path("resources") / store.name).clip
+    model = read_model(Path("resources") / store.name)
+    theta = {name: base.float32(name) for name in base.names if name.startswith(model.domain)}
     vectors = [f"{suite}/merged/task-arithmetic", f"{suite}/merged/ties", f"{suite}/consensus/consensus-ties/k2"]
     print(f"{'vector':40}{'precision':>10}{'alpha':>7}{'test correct':>14}{'seconds':>9}")
     for vector in vectors:
@@ -34,7 +34,7 @@ def main(store: Path, suite: str) -> None:
         tau = {name: file.float32(name) for name in file.names}
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             start = time.perf_counter()
-            found = evaluate(Examiner(clip, dtype), bench, theta, tau, ALPHAS, reference)
+            found = evaluate(Examiner(model, dtype), bench, theta, tau, ALPHAS, reference)
             correct = sum(row["correct"] for row in found["test"].values())
             print(f"{vector:40}{name:>10}{found['alpha']:7}{correct:14}{time.perf_counter() - start:9.1f}", flush=True)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from tally.models.base import Model, read_model
 from tally.models.clip import Clip
 from tally.pretrain import initial_weights
 
@@ -46,6 +47,11 @@ def tiny_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_clip() -> Clip:
     return Clip.from_config(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder) -> Model:
+    return read_model(tiny_folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,21 +4,23 @@ from tally.evaluate import Bench, Examiner, Split, evaluate, scaled
 from tally.models.clip import encode_image
 
 
-def test_hits_are_those_of_a_loop_over_images(tiny_weights, tiny_clip, colours):
+def test_hits_are_those_of_a_loop_over_images(tiny_weights, tiny_clip, tiny_model, colours):
     images, labels = colours
     head = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
-    hits = Examiner(tiny_clip, batch=7).hits(tiny_weights, head, Split(images, labels))
+    hits = Examiner(tiny_model, batch=7).hits(tiny_weights, head, Split(images, labels))
     one_by_one = [
         (encode_image(tiny_weights, tiny_clip, i[None]) @ head.T).argmax().item() == y for i, y in zip(images, labels)
     ]
     np.testing.assert_array_equal(hits, one_by_one)
 
 
-def test_margins_of_tasks_that_share_a_batch_are_those_of_each_image_alone(tiny_weights, tiny_clip, colours):
+def test_margins_of_tasks_that_share_a_batch_are_those_of_each_image_alone(
+    tiny_weights, tiny_clip, tiny_model, colours
+):
     images, labels = colours
     heads = [torch.randn(3, 16, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     lengths = [11, 0, len(labels) - 11]
-    margins = Examiner(tiny_clip).margins(tiny_weights, images, list(zip(heads, labels.split(lengths))))
+    margins = Examiner(tiny_model).margins(tiny_weights, images, list(zip(heads, labels.split(lengths))))
     expected = []
     for image, label, head in zip(images, labels, [h for h, n in zip(heads, lengths) for _ in range(n)]):
         logits = (encode_image(tiny_weights, tiny_clip, image[None]) @ head.T)[0].tolist()
@@ -32,7 +34,7 @@ def test_scaled_is_the_base_at_zero_and_the_sum_at_one():
     np.testing.assert_array_equal(scaled(base, tau, 1.0)["w"], base["w"] + tau["w"])
 
 
-def test_evaluate_agrees_with_the_full_grid(tiny_weights, tiny_clip, colours):
+def test_evaluate_agrees_with_the_full_grid(tiny_weights, tiny_model, colours):
     images, labels = colours
     rng = np.random.default_rng(0)
     base = {name: w.numpy() for name, w in tiny_weights.items() if name.startswith("visual.")}
@@ -40,7 +42,7 @@ def test_evaluate_agrees_with_the_full_grid(tiny_weights, tiny_clip, colours):
     heads = {task: torch.randn(2, 16, generator=torch.Generator().manual_seed(i)) for i, task in enumerate("ab")}
     val = {"a": Split(images[:30], labels[:30]), "b": Split(images[30:], labels[30:])}
     test = {"a": Split(images[30:], labels[30:]), "b": Split(images[:30], labels[:30])}
-    examiner, reference, alphas = Examiner(tiny_clip), {"a": 0.8, "b": 0.9}, [0.25, 0.5, 1.0]
+    examiner, reference, alphas = Examiner(tiny_model), {"a": 0.8, "b": 0.9}, [0.25, 0.5, 1.0]
 
     found = evaluate(examiner, Bench(heads, val, test), base, tau, alphas, reference)
 

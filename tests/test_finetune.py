@@ -19,41 +19,41 @@ def head(clip_width=16):
     )
 
 
-def test_training_learns_and_leaves_the_base_alone(tiny_weights, tiny_clip, colours):
+def test_training_learns_and_leaves_the_base_alone(tiny_weights, tiny_model, colours):
     base = image_tower(tiny_weights)
     before = {name: w.clone() for name, w in base.items()}
     train, losses = Split(*colours), []
     theta = finetune(
-        base, tiny_clip, head(), train, steps=40, seed=0, report=lambda s, loss: losses.append(loss), **RECIPE
+        base, tiny_model, head(), train, steps=40, seed=0, report=lambda s, loss: losses.append(loss), **RECIPE
     )
     assert losses[-1] < losses[0] / 3
-    assert Examiner(tiny_clip).hits(theta, head(), train).mean() == 1
+    assert Examiner(tiny_model).hits(theta, head(), train).mean() == 1
     assert all(torch.equal(base[name], before[name]) for name in base)
     assert theta.keys() == base.keys()
     assert all(w.dtype == torch.float32 for w in theta.values())
 
 
-def test_same_seed_same_weights_bit_for_bit(tiny_weights, tiny_clip, colours):
+def test_same_seed_same_weights_bit_for_bit(tiny_weights, tiny_model, colours):
     runs = [
-        finetune(image_tower(tiny_weights), tiny_clip, head(), Split(*colours), steps=5, seed=s, **RECIPE)
+        finetune(image_tower(tiny_weights), tiny_model, head(), Split(*colours), steps=5, seed=s, **RECIPE)
         for s in (3, 3, 4)
     ]
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
     assert any(not torch.equal(runs[0][name], runs[2][name]) for name in runs[0])
 
 
-def trained(weights, clip, colours, **changes):
+def trained(weights, model, colours, **changes):
     """(weights, losses) of seven steps; a batch of 48 of 64 pictures, so that batches span epochs."""
     losses = []
     options = RECIPE | {"batch": 48, "epsilon": 1e-3} | changes
     theta = finetune(
-        image_tower(weights), clip, head(), Split(*colours), steps=7, seed=3,
+        image_tower(weights), model, head(), Split(*colours), steps=7, seed=3,
         report=lambda step, loss: losses.append(loss), **options,
     )  # fmt: skip
     return theta, losses
 
 
-def test_interrupted_after_any_step_it_ends_with_the_same_bits(tiny_weights, tiny_clip, colours):
+def test_interrupted_after_any_step_it_ends_with_the_same_bits(tiny_weights, tiny_model, colours):
     states = []
 
     def keep(snapshot):
@@ -62,28 +62,28 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(tiny_weights, tin
 
     for dtype in (torch.float32, torch.bfloat16):
         states.clear()
-        whole, losses = trained(tiny_weights, tiny_clip, colours, keep=keep, dtype=dtype)
+        whole, losses = trained(tiny_weights, tiny_model, colours, keep=keep, dtype=dtype)
         assert [state.step for state in states] == list(range(1, 8))
         for state in states:
-            theta, rest = trained(tiny_weights, tiny_clip, colours, start=state, dtype=dtype)
+            theta, rest = trained(tiny_weights, tiny_model, colours, start=state, dtype=dtype)
             assert rest == losses[state.step :]
             assert all(torch.equal(theta[name], whole[name]) for name in whole)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_weights, tiny_clip, colours):
-    whole, losses = trained(tiny_weights, tiny_clip, colours)
+def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_weights, tiny_model, colours):
+    whole, losses = trained(tiny_weights, tiny_model, colours)
     for pieces in (2, 5):
-        theta, same = trained(tiny_weights, tiny_clip, colours, accumulate=pieces)
+        theta, same = trained(tiny_weights, tiny_model, colours, accumulate=pieces)
         np.testing.assert_allclose(same, losses, rtol=1e-5)
         assert all(torch.allclose(theta[name], whole[name], atol=1e-5) for name in whole)
 
 
-def test_everything_in_the_loss_is_on_one_device(tiny_weights, tiny_clip, colours):
+def test_everything_in_the_loss_is_on_one_device(tiny_weights, tiny_model, colours):
     """torch's stand-in for CUDA computes shapes alone, but refuses to mix devices."""
     images, labels = colours
     with FakeTensorMode(allow_non_fake_inputs=True):
         weights = {name: torch.empty_like(w, device="cuda") for name, w in image_tower(tiny_weights).items()}
-        loss = loss_of(weights, tiny_clip, head().to("cuda"), images, labels, torch.bfloat16)
+        loss = loss_of(weights, tiny_model, head().to("cuda"), images, labels, torch.bfloat16)
     assert loss.device.type == "cuda"
 
 

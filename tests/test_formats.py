@@ -17,7 +17,7 @@ FORMATS = ["fp32-fp32-zstd", "fp16-int8-packed", "fp16-int8-zstd"]
 
 
 @pytest.fixture
-def suite(tmp_path, tiny_weights, tiny_clip, colours):
+def suite(tmp_path, tiny_weights, tiny_model, colours):
     """Two tasks on the miniature CLIP: what packs their bundle, what examines it, and the dense restored models."""
     rng = np.random.default_rng(0)
     base = {name: w.numpy() for name, w in tiny_weights.items()}
@@ -41,7 +41,7 @@ def suite(tmp_path, tiny_weights, tiny_clip, colours):
         t: {name: base[name] + part for name, part in vectors.split(vector).items()}
         for t, vector in zip("ab", kept, strict=True)
     }
-    return SimpleNamespace(pack=pack, examiner=Examiner(tiny_clip), bench=bench, dense=dense, base=base)
+    return SimpleNamespace(pack=pack, examiner=Examiner(tiny_model), bench=bench, dense=dense, base=base)
 
 
 def test_models_are_those_of_the_file(suite, tmp_path):

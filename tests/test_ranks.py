@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -35,25 +34,25 @@ def test_processes_need_a_device_each(device):
 
 
 TRAINING = """
-import json, sys
+import sys
 from pathlib import Path
 import torch
 from tally.checkpoints import open_checkpoint, save
 from tally.evaluate import Split, tensors
 from tally.finetune import finetune
-from tally.models.clip import Clip
+from tally.models.base import read_model
 from tally.ranks import joined
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 file = open_checkpoint(folder / "inputs.safetensors")
-train = Split(*(torch.from_numpy(file[name].copy()) for name in ("images", "labels")))
-clip = Clip.from_config(json.loads((folder / "config.json").read_text()))
+train = Split(*(torch.from_numpy(file[name].copy()) for name in ("inputs", "labels")))
+model = read_model(Path(sys.argv[2]))
 with joined(torch.device("cpu")) as ranks:
     for pieces in (1, 3):
         losses = []
         theta = finetune(
-            tensors(file, "visual."), clip, tensors(file, "head")["head"], train, steps=10, batch=46, lr=3e-3, warmup=2,
+            tensors(file, ("visual.",)), model, tensors(file, ("head",))["head"], train, steps=10, batch=46, lr=3e-3, warmup=2,
             weight_decay=0.1, clip_norm=1.0, epsilon=1e-3, seed=5, accumulate=pieces, ranks=ranks,
             report=lambda step, loss: losses.append(loss),
         )
@@ -62,15 +61,14 @@ with joined(torch.device("cpu")) as ranks:
 
 
 def test_two_processes_train_as_one_does(tmp_path, tiny_folder, tiny_weights, colours):
-    shutil.copy(tiny_folder / "open_clip_config.json", tmp_path / "config.json")
     head = torch.randn(2, 16, generator=torch.Generator().manual_seed(1))
-    inputs = tiny_weights | dict(zip(("images", "labels"), colours)) | {"head": head}
+    inputs = tiny_weights | dict(zip(("inputs", "labels"), colours)) | {"head": head}
     save(tmp_path / "inputs.safetensors", inputs, "test")
     (tmp_path / "training.py").write_text(TRAINING)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ([sys.executable], torchrun):
         environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
-        subprocess.run([*command, tmp_path / "training.py", tmp_path], check=True, env=environment)
+        subprocess.run([*command, tmp_path / "training.py", tmp_path, tiny_folder], check=True, env=environment)
 
     def ended(name):
         file = open_checkpoint(tmp_path / f"{name}.safetensors")

@@ -33,8 +33,8 @@ def task(tmp_path_factory, tiny_folder):
     arrays = {}
     for split in ("train", "val", "test"):
         labels = np.arange(80) % 2
-        arrays[f"{split}.images"] = rng.integers(0, 60, (80, 3, 12, 12), dtype=np.uint8)
-        arrays[f"{split}.images"][labels == 0, 0] += 150
+        arrays[f"{split}.inputs"] = rng.integers(0, 60, (80, 3, 12, 12), dtype=np.uint8)
+        arrays[f"{split}.inputs"][labels == 0, 0] += 150
         arrays[f"{split}.labels"] = labels
     save(folder / "data.safetensors", arrays, "data")
     save(folder / "head.safetensors", {"head": rng.normal(size=(2, 16)).astype(np.float32)}, "head")

@@ -26,7 +26,7 @@ def test_splits_are_disjoint_and_complete(name, monkeypatch):
     arrays = prepare(TASKS[name], 30, resources=RESOURCES)
     seen = set()
     for split in ("train", "val", "test"):
-        images, labels = arrays[f"{split}.images"], arrays[f"{split}.labels"]
+        images, labels = arrays[f"{split}.inputs"], arrays[f"{split}.labels"]
         assert images.dtype == np.uint8
         assert images.shape == (len(labels), 3, 30, 30)
         assert images.flags.c_contiguous

@@ -5,19 +5,25 @@ import torch
 from conftest import ROOT
 from tally.checkpoints import open_checkpoint
 from tally.errors import TallyError
+from tally.evaluate import tensors
 from tally.files import sha256
-from tally.models.base import read_model, zero_shot_head
+from tally.models.base import read_model
 from tally.models.clip import encode_text
+from tally.models.words import Words
 
 
-def test_head_is_the_renormalised_mean_of_the_templates(tiny_folder, tiny_weights):
-    model = read_model(tiny_folder)
+def test_head_is_the_renormalised_mean_of_the_templates(tiny_folder, tiny_weights, tiny_clip, tiny_model):
+    words = Words.load(tiny_folder / "words.json", 64)
+
+    def features(text):
+        tokens = torch.from_numpy(words.batch([words.encode(text)], tiny_clip.context))
+        return encode_text(tiny_weights, tiny_clip, tokens)[0]
+
     templates = ("a {}", "the {} here")
-    head = zero_shot_head(tiny_weights, model, ("red circle", "blue square", "green"), templates)
+    head = tiny_model.head(tiny_weights, ("red circle", "blue square", "green"), templates)
     expected = []
     for name in ("red circle", "blue square", "green"):
-        features = [encode_text(tiny_weights, model.clip, model.tokenize([t.format(name)]))[0] for t in templates]
-        mean = sum(features) / len(features)
+        mean = sum(features(t.format(name)) for t in templates) / len(templates)
         expected.append(mean / mean.norm() * tiny_weights["logit_scale"].exp())
     torch.testing.assert_close(head, torch.stack(expected))
 
@@ -32,6 +38,8 @@ def test_the_shipped_model_is_the_described_one():
     described = re.search(r"sha256 `(\w+)`", (ROOT / "resources" / "README.md").read_text())[1]
     assert sha256(folder / "model.safetensors") == described
     assert (folder / "model.safetensors").stat().st_size < 12_000_000
-    words = read_model(folder).tokenize(["a large red circle", "greek small letter alpha"])
     weights = open_checkpoint(folder / "model.safetensors")
-    assert int(words.max()) == weights.shape("token_embedding.weight")[0] - 1
+    vocabulary = weights.shape("token_embedding.weight")[0]
+    assert Words.load(folder / "words.json", vocabulary).end == vocabulary - 1
+    head = read_model(folder).head(tensors(weights), ("a large red circle", "greek small letter alpha"), ("{}",))
+    assert head.shape == (2, weights.shape("visual.proj")[1])

@@ -64,7 +64,7 @@ def accuracy(store, weights, task) -> np.ndarray:
         load_file(store / "heads" / f"{task}.safetensors")["head"],
     )
     with torch.inference_mode():
-        features = model.encode_image((data["test.images"] / 255 - 0.5) / 0.25, normalize=True)
+        features = model.encode_image((data["test.inputs"] / 255 - 0.5) / 0.25, normalize=True)
     return ((features @ head.T).argmax(1) == data["test.labels"]).numpy()
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from tally.checkpoints import Checkpoint, open_checkpoint
-from tally.models.clip import Clip, Weights, encode_image
+from tally.models.base import NOTHING, Model
+from tally.models.clip import Weights
 from tally.progress import count
 from tally.selection import choose_alpha
 from tally.statistics import pack_hits
@@ -15,50 +16,51 @@ from torch import Tensor
 
 
 class Split(NamedTuple):
-    """One split of a task: images uint8 (N, 3, R, R), labels int64 (N,)."""
+    """One split of a task: inputs of the model's encoder (N, ...), images uint8 (N, 3, R, R); labels int64 (N,)."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
 
 
 def load_split(data: Path, split: str) -> Split:
     """One split of a prepared task file."""
     file = open_checkpoint(data)
-    return Split(*(torch.from_numpy(np.array(file[f"{split}.{part}"])) for part in ("images", "labels")))
+    return Split(*(torch.from_numpy(np.array(file[f"{split}.{part}"])) for part in ("inputs", "labels")))
 
 
-def tensors(file: Checkpoint, prefix: str = "") -> Weights:
-    """The weights of a checkpoint whose names start with `prefix`, float32."""
-    return {name: torch.from_numpy(np.array(file.float32(name))) for name in file.names if name.startswith(prefix)}
+def tensors(file: Checkpoint, prefixes: tuple[str, ...] = ("",)) -> Weights:
+    """The weights of a checkpoint whose names begin with one of `prefixes`, float32."""
+    return {name: torch.from_numpy(np.array(file.float32(name))) for name in file.names if name.startswith(prefixes)}
 
 
 class Examiner(NamedTuple):
-    """What it takes to examine weights: the architecture, the arithmetic's dtype, the batch, the device."""
+    """What it takes to examine weights: the model, the arithmetic's dtype, the batch, the device, the frozen weights."""
 
-    clip: Clip
+    model: Model
     dtype: torch.dtype = torch.float32
     batch: int = 256
     device: torch.device | str = "cpu"
+    frozen: Mapping[str, Tensor] = NOTHING  # as they are computed with
 
     def cast(self, weights: Mapping[str, Any]) -> Weights:
-        """Weights as tensors of the arithmetic's dtype on its device."""
-        return {name: torch.as_tensor(w).to(self.device, self.dtype) for name, w in weights.items()}
+        """The domain's weights, and the frozen ones, as tensors of the arithmetic's dtype on its device."""
+        return dict(self.frozen) | {name: torch.as_tensor(w).to(self.device, self.dtype) for name, w in weights.items()}
 
-    def margins(self, weights: Weights, images: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def margins(self, weights: Weights, inputs: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Logit of the label minus the best other logit, float32 (N,), of one batch; above 0 is a correct answer.
 
         `weights` as `cast` gives them. `parts`: heads float32 (C, E) and labels of the batch's tasks, one after another.
         """
-        count(len(images), "images")
+        count(len(inputs), "examples")
         with torch.inference_mode():
-            features = encode_image(weights, self.clip, images).split([len(labels) for _, labels in parts])
+            features = self.model.encode(weights, inputs).split([len(labels) for _, labels in parts])
             logits = [(f @ head.to(f.device).T).cpu() for f, (head, _) in zip(features, parts)]
             return torch.cat([_margin(row, labels) for row, (_, labels) in zip(logits, parts)])
 
     def hits(self, weights: Weights, head: Tensor, split: Split) -> np.ndarray:
         """Which examples are classified correctly: bool (N,)."""
-        batches = zip(split.images.split(self.batch), split.labels.split(self.batch))
-        found = [self.margins(weights, images, [(head, labels)]) for images, labels in batches]
+        batches = zip(split.inputs.split(self.batch), split.labels.split(self.batch))
+        found = [self.margins(weights, inputs, [(head, labels)]) for inputs, labels in batches]
         return torch.cat(found).numpy() > 0 if found else np.zeros(0, dtype=bool)
 
 
@@ -103,14 +105,14 @@ def evaluate(
     starts = np.cumsum([0] + [len(split.labels) for split in bench.val.values()])
 
     def margins(alpha: float, rows: np.ndarray) -> np.ndarray:
-        images, parts, places = [], [], []
+        inputs, parts, places = [], [], []
         for start, stop, (task, split) in zip(starts, starts[1:], bench.val.items()):
             places.append(np.flatnonzero((rows >= start) & (rows < stop)))
             own = torch.from_numpy(rows[places[-1]] - start)
-            images.append(split.images[own])
+            inputs.append(split.inputs[own])
             parts.append((bench.heads[task], split.labels[own]))
         found = np.empty(len(rows), np.float32)
-        found[np.concatenate(places)] = examiner.margins(model(alpha), torch.cat(images), parts).numpy()
+        found[np.concatenate(places)] = examiner.margins(model(alpha), torch.cat(inputs), parts).numpy()
         return found
 
     if isinstance(alphas, float):

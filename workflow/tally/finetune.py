@@ -1,15 +1,15 @@
 """Fine-tune one task: the domain's weights learn, the head stays frozen (paper §4)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tally.data.augment import shifted, shifts
 from tally.evaluate import Split
-from tally.models.clip import Clip, Weights, encode_image
+from tally.models.base import NOTHING, Model
+from tally.models.clip import Weights
 from tally.ranks import ALONE, Ranks
 from torch import Tensor
 
@@ -44,34 +44,35 @@ def learning_rate(step: int, steps: int, warmup: int) -> float:
 
 
 def loss_of(
-    weights: Weights, clip: Clip, head: Tensor, images: Tensor, labels: Tensor, dtype: torch.dtype = torch.float32
+    weights: Weights, model: Model, head: Tensor, inputs: Tensor, labels: Tensor, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Mean cross entropy of head(encoder(image)), products in `dtype`; images and labels come to the head's device."""
+    """Mean cross entropy of head(encoder(inputs)), products in `dtype`; inputs and labels come to the head's device."""
     half = {name: w.to(dtype) for name, w in weights.items()}
-    return F.cross_entropy(encode_image(half, clip, images) @ head.T, labels.to(head.device))
+    return F.cross_entropy(model.encode(half, inputs) @ head.T, labels.to(head.device))
 
 
 def finetune(
-    base: Weights, clip: Clip, head: Tensor, train: Split, *,
+    base: Weights, model: Model, head: Tensor, train: Split, *, frozen: Mapping[str, Tensor] = NOTHING,
     steps: int, batch: int, lr: float, warmup: int, weight_decay: float, clip_norm: float, seed: int, epsilon: float = 1e-8,
     accumulate: int = 1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", ranks: Ranks = ALONE,
     start: Snapshot | None = None, report: Callable[[int, float], None] = lambda step, loss: None,
     keep: Callable[[Callable[[], Snapshot]], None] = lambda snapshot: None,
 ) -> Weights:  # fmt: skip
-    """theta_t: AdamW on all weights of `base` (the domain) for the cross entropy of head(encoder(image)).
+    """theta_t: AdamW on all weights of `base` (the domain) for the cross entropy of head(encoder(inputs)).
 
-    Each image is moved by up to two pixels when it is seen.
+    `frozen` are the other weights that the encoder reads. Inputs are changed by `model.augment` whenever they are seen.
     The weights and the optimizer are float32; the products are in `dtype`. Learning rate: warm-up and cosine.
     `head` is float32 (C, E), logit scale included. The same seed gives the same weights on the same machine.
 
-    The batch of a step is computed in `accumulate` pieces by each of `ranks`; every rank draws the rows and the shifts of
+    The batch of a step is computed in `accumulate` pieces by each of `ranks`; every rank draws the rows and the changes of
     the whole batch, so that they depend neither on the number of processes nor on that of pieces.
     `keep` is called after each step with a function that makes a Snapshot; a training that starts from it ends with
     the same weights, on a CPU bit for bit. Returns float32 on the CPU.
     """
     parts = ranks.parts(batch, accumulate)
     params = {name: torch.as_tensor(w).to(device, copy=True).requires_grad_() for name, w in base.items()}
-    head = head.to(device)
+    head, frozen = head.to(device), {name: w.to(device, dtype) for name, w in frozen.items()}
+    augment = model.augment
     optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=weight_decay, eps=epsilon, fused=True)
     order, rng = Order(len(train.labels), seed), np.random.default_rng([seed, 1])
     if start is not None:
@@ -79,14 +80,16 @@ def finetune(
     for step in range(start.step if start else 0, steps):
         for group in optimizer.param_groups:
             group["lr"] = lr * learning_rate(step, steps, warmup)
-        rows, by = order.take(batch), shifts(batch, rng)
+        rows, drawn = order.take(batch), augment.draw(batch, rng) if augment else None
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=device)
         for part in parts:
-            images = shifted(train.images[rows[part]], by[:, part])
+            inputs = train.inputs[rows[part]]
+            if augment:
+                inputs = augment.apply(inputs, drawn[..., part])
             # exactly 1 for a whole batch: a training in one piece has the bits that it always had
             share = (part.stop - part.start) / batch
-            loss = loss_of(params, clip, head, images, train.labels[rows[part]], dtype) * share
+            loss = loss_of(frozen | params, model, head, inputs, train.labels[rows[part]], dtype) * share
             loss.backward()
             total += loss.detach()
         ranks.add([*(w.grad for w in params.values()), total])

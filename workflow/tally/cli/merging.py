@@ -69,15 +69,16 @@ def _examination(args: argparse.Namespace):
     import torch
     from tally.accelerators import take
     from tally.checkpoints import open_checkpoint
-    from tally.evaluate import Bench, Examiner, precision
-    from tally.models.base import DOMAIN, read_model
+    from tally.evaluate import Bench, Examiner, precision, tensors
+    from tally.models.base import read_model
 
     torch.set_num_threads(args.threads)
     device = take(args.device)
-    examiner = Examiner(read_model(args.model.parent).clip, precision(args.precision, device), device=device)
+    model, base = read_model(args.model.parent), open_checkpoint(args.base)
+    examiner = Examiner(model, precision(args.precision, device), device=device)
+    examiner = examiner._replace(frozen=examiner.cast(tensors(base, model.frozen)))
     bench = Bench.load(options.by_task(args.heads), options.by_task(args.data))
-    base = open_checkpoint(args.base)
-    return examiner, bench, {name: base.float32(name) for name in base.names if name.startswith(DOMAIN)}
+    return examiner, bench, {name: base.float32(name) for name in base.names if name.startswith(model.domain)}
 
 
 def _candidate(args: argparse.Namespace, alpha: float | None, search: list, test: dict, k: int | None = None) -> dict:

@@ -92,15 +92,14 @@ def head(args: argparse.Namespace) -> None:
     from tally.checkpoints import open_checkpoint, save
     from tally.data.tasks import task
     from tally.evaluate import Examiner, precision, tensors
-    from tally.models.base import read_model, zero_shot_head
+    from tally.models.base import read_model
 
     device = take(args.device)
     model, row = read_model(args.model.parent), task(args.task)
     weights = tensors(open_checkpoint(args.base))
-    classifier = zero_shot_head(weights, model, row.classes, row.templates)
+    classifier = model.head(weights, row.classes, row.templates)
     save(args.output, {"head": classifier.numpy()}, "head", {"task": row.name, "classes": list(row.classes)})
-    examiner = Examiner(model.clip, precision(args.precision, device), device=device)
-    _write_counts(args, examiner, weights, classifier)
+    _write_counts(args, Examiner(model, precision(args.precision, device), device=device), weights, classifier)
 
 
 def finetune(args: argparse.Namespace) -> None:
@@ -118,7 +117,7 @@ def finetune(args: argparse.Namespace) -> None:
     from tally.evaluate import Examiner, load_split, precision, tensors
     from tally.files import sha256
     from tally.finetune import finetune as train
-    from tally.models.base import DOMAIN, read_model
+    from tally.models.base import read_model
     from tally.ranks import joined, multiply
     from tally.snapshots import Keeper
 
@@ -129,7 +128,8 @@ def finetune(args: argparse.Namespace) -> None:
     recipe = {key: getattr(args, key) for key in RECIPE}
     # two tasks of one seed see different orders; the name decides, so that a suite's order does not
     order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])
-    weights = tensors(open_checkpoint(args.base), DOMAIN)
+    base = open_checkpoint(args.base)
+    weights, frozen = tensors(base, model.domain), tensors(base, model.frozen)
     classifier = tensors(open_checkpoint(args.head))["head"]
     metadata = {
         "task": args.task,
@@ -148,26 +148,27 @@ def finetune(args: argparse.Namespace) -> None:
             done = start.step if start else 0
             steps = iter(progress.bar(range(done, args.steps), f"fine-tune {args.task}", args.steps, "step", done))
             weights = train(
-                weights, model.clip, classifier, load_split(args.data, "train"), **recipe, seed=order, dtype=dtype,
+                weights, model, classifier, load_split(args.data, "train"), frozen=frozen, **recipe, seed=order, dtype=dtype,
                 device=device, ranks=ranks, start=start, report=lambda step, loss: next(steps), keep=keeper.keep,
             )  # fmt: skip
     if ranks.rank > 0:
         return
     save(args.output, {name: w.numpy() for name, w in weights.items()}, "finetuned", metadata)
-    _write_counts(args, Examiner(model.clip, dtype, device=device), weights, classifier)
+    _write_counts(args, Examiner(model, dtype, device=device), frozen | weights, classifier)
     keeper.done()
 
 
 def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> None:
+    """Count on validation and test data. `weights` hold the domain's and the frozen ones."""
     import torch
     from tally.evaluate import load_split
     from tally.files import write_json
-    from tally.models.base import DOMAIN
     from tally.progress import timed
     from tally.statistics import pack_hits
 
     torch.set_num_threads(args.threads)
-    half = examiner.cast({name: w for name, w in weights.items() if name.startswith(DOMAIN)})
+    read = examiner.model.domain + examiner.model.frozen
+    half = examiner.cast({name: w for name, w in weights.items() if name.startswith(read)})
     with timed("evaluation"):
         splits = {s: pack_hits(examiner.hits(half, classifier, load_split(args.data, s))) for s in ("val", "test")}
     write_json(args.counts, {"task": args.task, **splits})

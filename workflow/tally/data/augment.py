@@ -1,11 +1,21 @@
 """What training does to its pictures on the fly."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 PIXELS = 2
+
+
+class Augment(NamedTuple):
+    """A change of inputs in two steps, so that a whole batch is drawn before its pieces are changed."""
+
+    draw: Callable[[int, np.random.Generator], Tensor]  # how to change n inputs: (..., n)
+    apply: Callable[[Tensor, Tensor], Tensor]  # inputs, and what was drawn for them
 
 
 def shifts(n: int, rng: np.random.Generator) -> Tensor:
@@ -21,3 +31,6 @@ def shifted(images: Tensor, by: Tensor) -> Tensor:
     span = torch.arange(size)
     ys, xs = dy[:, None, None] + span[:, None], dx[:, None, None] + span[None, :]  # (B, R, 1), (B, 1, R)
     return padded[torch.arange(n)[:, None, None], ys, xs].permute(0, 3, 1, 2)  # (B, 3, R, R)
+
+
+MOVED = Augment(shifts, shifted)

@@ -12,7 +12,7 @@ def prepare(task: Task, resolution: int, *, seed: int = 0, resources: Path) -> d
     """All pictures of a task at one resolution, each decoded and resized once, in three splits without a common picture.
 
     `resources` is the folder of the data sets; `seed` changes the generated tasks and the split of `digits`, never a
-    published split. Returns {"train.images": uint8 (N, 3, R, R), "train.labels": int64 (N,), and the same for "val" and
+    published split. Returns {"train.inputs": uint8 (N, 3, R, R), "train.labels": int64 (N,), and the same for "val" and
     "test"}; labels are places in `task.classes`. Raises TallyError on missing or bad files and on a class without
     pictures.
     """
@@ -33,5 +33,5 @@ def prepare(task: Task, resolution: int, *, seed: int = 0, resources: Path) -> d
             raise TallyError(
                 f"{task.name}: no picture of class '{empty[0]}' in {split}; every class needs at least one"
             )
-        arrays[f"{split}.images"], arrays[f"{split}.labels"] = np.ascontiguousarray(images), labels
+        arrays[f"{split}.inputs"], arrays[f"{split}.labels"] = np.ascontiguousarray(images), labels
     return arrays

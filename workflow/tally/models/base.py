@@ -1,28 +1,37 @@
-"""The model a run starts from: a folder in open_clip's layout, its tokenizer and its zero-shot heads."""
+"""What a run starts from: a folder with a model's config and tokenizer, read into pure functions of its weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
+from tally.data.augment import MOVED, Augment
 from tally.errors import TallyError
 from tally.files import read_json
-from tally.models.clip import Clip, Weights, encode_text
+from tally.models.clip import Clip, Weights, encode_image, encode_text
 from tally.models.words import Words
 from torch import Tensor
 
-DOMAIN = "visual."  # the weights that fine-tuning changes: the image tower
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})  # no frozen weights
 
 
 class Model(NamedTuple):
-    """The parts of a model that its weights do not hold."""
+    """A model without its weights. All that training and evaluation know of it, whatever it reads.
 
-    clip: Clip
-    tokenize: Callable[[Sequence[str]], Tensor]  # texts to int64 (B, context)
+    B examples, E width of the features, C classes. Weights are a dict of the checkpoint's names.
+    """
+
+    encode: Callable[[Weights, Tensor], Tensor]  # weights in the arithmetic's dtype, inputs (B, ...) -> float32 (B, E)
+    head: Callable[[Weights, Sequence[str], Sequence[str]], Tensor]  # all weights, classes, templates -> float32 (C, E)
+    domain: tuple[str, ...]  # how the names of the weights begin that fine-tuning changes
+    frozen: tuple[str, ...] = ()  # and of the others that `encode` reads
+    augment: Augment | None = None  # what training does to its inputs on the fly
 
 
 def read_model(folder: Path) -> Model:
-    """`open_clip_config.json` and `words.json` of a model folder such as resources/mini-clip."""
+    """The model of a folder such as resources/mini-clip: `open_clip_config.json` and `words.json`."""
     for name in ("open_clip_config.json", "words.json"):
         if not (folder / name).exists():
             raise TallyError(f"{folder} holds no {name}: a model folder has it beside model.safetensors")
@@ -33,18 +42,25 @@ def read_model(folder: Path) -> Model:
     def tokenize(texts: Sequence[str]) -> Tensor:
         return torch.from_numpy(words.batch([words.encode(text) for text in texts], clip.context))
 
-    return Model(clip, tokenize)
+    return Model(
+        encode=lambda weights, images: encode_image(weights, clip, images),
+        head=partial(zero_shot_head, clip, tokenize),
+        domain=("visual.",),
+        augment=MOVED,
+    )
 
 
-def zero_shot_head(weights: Weights, model: Model, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
+def zero_shot_head(
+    clip: Clip, tokenize: Callable[[Sequence[str]], Tensor], weights: Weights, classes: Sequence[str], templates: Sequence[str]
+) -> Tensor:  # fmt: skip
     """Frozen classifier of a task from its label texts: float32 (C, E), times the logit scale.
 
     Per class the mean over the templates of L2-normalised text features, normalised again (paper §4).
-    `weights` are the base's, all of them; a template holds one {}.
+    `weights` are the base's, all of them; a template holds one {}. `tokenize`: texts to int64 (B, context).
     """
     rows = []
     with torch.inference_mode():
         for name in classes:
-            features = encode_text(weights, model.clip, model.tokenize([t.format(name) for t in templates]))
+            features = encode_text(weights, clip, tokenize([t.format(name) for t in templates]))
             rows.append(torch.nn.functional.normalize(features.mean(dim=0), dim=0))
         return torch.stack(rows) * weights["logit_scale"].exp()
