@@ -79,12 +79,15 @@ def test_per_task_means_are_the_absolute_column(suite, main):
 
 def test_paired_is_the_difference_of_the_main_table(suite, samples, main):
     table = paired_table(suite, samples)
-    assert len(table) == 3 * 8
-    assert table.groupby(["method", "baseline"])["chosen"].sum().eq(1).all()
+    consensus = table[table["method"].isin(CONSENSUS)]
+    assert (len(consensus), len(table)) == (3 * 8, 3 * 8 + 2)
+    assert consensus.groupby(["method", "baseline"])["chosen"].sum().eq(1).all()
+    assert table["k"].isna().eq(table["chosen"].isna()).all()
     value = {(r.method, None if pd.isna(r.k) else r.k): r.normalized for r in main.itertuples()}
     for row in table.itertuples():
-        baseline = value[row.baseline, row.k if row.baseline in CONSENSUS else None]
-        assert row.difference == pytest.approx(value[row.method, row.k] - baseline)
+        k = None if pd.isna(row.k) else row.k
+        baseline = value[row.baseline, k if row.baseline in CONSENSUS else None]
+        assert row.difference == pytest.approx(value[row.method, k] - baseline)
         assert row.low <= row.difference <= row.high
         assert row.wins + row.losses <= row.tasks == 8
 

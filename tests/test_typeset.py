@@ -36,6 +36,12 @@ def test_markdown():
     ]
 
 
+def test_the_note_is_a_line_below_and_a_comment_in_latex():
+    noted = SHOWN._replace(note="How to read it.")
+    assert markdown(noted) == markdown(SHOWN) + "\nHow to read it.\n"
+    assert latex(noted) == "% How to read it.\n" + latex(SHOWN)
+
+
 def test_latex():
     assert latex(SHOWN).splitlines() == [
         r"\begin{tabular}{lr}",

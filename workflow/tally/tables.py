@@ -36,6 +36,8 @@ PAIRS = (  # candidate, what it is compared with
     ("consensus-task-arithmetic", "task-arithmetic"),
     ("consensus-ties", "ties"),
     ("consensus-task-arithmetic", "random-consensus"),
+    ("tall-task-arithmetic", "magnitude-pruning"),
+    ("tall-ties", "magnitude-pruning"),
 )
 
 
@@ -139,17 +141,17 @@ def per_task_table(suite: Suite) -> pd.DataFrame:
 
 
 def paired_table(suite: Suite, samples: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Consensus minus what it is compared with, on the same test examples, for every k.
+    """Methods minus what they are compared with, on the same test examples; consensus for every k.
 
-    Columns: method, baseline, k, chosen (is k the one chosen on validation data?), difference, low, high (normalized
+    Columns: method, baseline, k, chosen (is k the one chosen on validation data? empty where there is no k), difference, low, high (normalized
     points, 95 % interval), wins, losses (tasks where the method is more, less accurate), tasks. The random baseline is
     taken at the same k.
     """
     fine_tuned, best, rows = suite.accuracy("fine-tuned"), chosen_k(suite), []
     for method, baseline in PAIRS:
-        for k in ks_of(suite, method):
+        for k in ks_of(suite, method) if method in CONSENSUS else [None]:
             a, b = name_of(method, k), name_of(baseline, k if baseline in CONSENSUS else None)
-            if b not in suite.hits:
+            if not {a, b} <= suite.hits.keys():
                 continue
             ours, theirs = suite.accuracy(a), suite.accuracy(b)
             low, high = interval(samples[a] - samples[b])
@@ -157,7 +159,7 @@ def paired_table(suite: Suite, samples: Mapping[str, np.ndarray]) -> pd.DataFram
                 "method": method,
                 "baseline": baseline,
                 "k": k,
-                "chosen": k == best[method],
+                "chosen": None if k is None else k == best[method],
                 "difference": 100 * (normalized_accuracy(ours, fine_tuned) - normalized_accuracy(theirs, fine_tuned)),
                 "low": 100 * low,
                 "high": 100 * high,
@@ -166,7 +168,7 @@ def paired_table(suite: Suite, samples: Mapping[str, np.ndarray]) -> pd.DataFram
                 "tasks": len(suite.tasks),
             })  # fmt: skip
     columns = ["method", "baseline", "k", "chosen", "difference", "low", "high", "wins", "losses", "tasks"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).astype({"k": "Int64", "chosen": "boolean"})
 
 
 def storage_table(suite: Suite, samples: Mapping[str, np.ndarray]) -> pd.DataFrame:

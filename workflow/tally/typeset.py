@@ -19,14 +19,38 @@ from tally.tables import (
     suites_table,
 )
 
+MAIN = (
+    "Test accuracy: absolute, the mean over tasks; normalized, the mean of the ratios to each task's fine-tuned model. 1 Gb is "
+    "10⁹ bits. Bold: the best that is stored as one model, and as masks or sparse vectors. k = 2 is the paper's; chosen, "
+    "validation data's. Random consensus: as many weights as Consensus TA, drawn at random. TALL density: as many weights as "
+    "the TALL masks of TA, the largest."
+)
+PER_TASK = (
+    "Absolute test accuracy in percent. Bold: the best that is stored as one model, and as masks or sparse vectors."
+)
+PAIRED = (
+    "Points: normalized accuracy in percent, the first minus the second on the same test examples. Bold: the interval of the "
+    "difference leaves out 0. Better / worse: on how many tasks."
+)
+STORAGE = (
+    "Base, Vector, Masks, Other (frozen weights, header): bits per domain weight and task; Bits: of the whole file. Points: "
+    "normalized accuracy minus that of fp32-fp32-packed on the same test examples. Bold: at most half the paper's bits and at "
+    "most 0.2 points less."
+)
+CHOICES = "What validation data chose: alpha of each merged vector, lambda of each TALL mask. All that was tried is in accuracy/ and masks/."
+SUITES = (
+    "Absolute test accuracy in percent, in brackets normalized; Gb are 10⁹ bits. Bold as in each suite's main table."
+)
+
 
 class Shown(NamedTuple):
-    """A table as printed: header, rows of text, cells in bold as (row, column), rows that begin a new group."""
+    """A table as printed: header, rows of text, cells in bold as (row, column), rows that begin a new group, a note."""
 
     header: list[str]
     rows: list[list[str]]
     bold: set[tuple[int, int]]
     groups: set[int]
+    note: str = ""  # how to read it, a line below the table
 
 
 def label(method: str, k: int | None = None, chosen: bool | None = None) -> str:
@@ -70,7 +94,9 @@ def show_main(main: pd.DataFrame) -> Shown:
         for r in shown.itertuples()
     ]  # fmt: skip
     bold = bold_best(methods, {1: list(shown["absolute"]), 2: list(shown["normalized"])})
-    return Shown(["Method", "Absolute %", "Normalized %", "95 % interval", "Storage Gb"], rows, bold, starts(methods))
+    return Shown(
+        ["Method", "Absolute %", "Normalized %", "95 % interval", "Storage Gb"], rows, bold, starts(methods), MAIN
+    )
 
 
 def show_per_task(table: pd.DataFrame) -> Shown:
@@ -78,20 +104,20 @@ def show_per_task(table: pd.DataFrame) -> Shown:
     methods, tasks = list(table["method"]), list(table.columns[2:])
     rows = [[label(r["method"], r["k"])] + [f"{r[task]:.1f}" for task in tasks] for _, r in table.iterrows()]
     bold = bold_best(methods, {i + 1: list(table[task]) for i, task in enumerate(tasks)})
-    return Shown(["Method", *tasks], rows, bold, starts(methods))
+    return Shown(["Method", *tasks], rows, bold, starts(methods), PER_TASK)
 
 
 def show_paired(table: pd.DataFrame) -> Shown:
     """The paired differences as printed; bold where the interval leaves out zero."""
     rows = [
         [f"{LABELS[r.method]} − {LABELS[r.baseline]}",
-         f"{r.k} (chosen)" if r.chosen else str(r.k), signed(r.difference),
+         "" if pd.isna(r.k) else f"{r.k} (chosen)" if r.chosen else str(r.k), signed(r.difference),
          f"[{signed(r.low)}, {signed(r.high)}]", f"{r.wins} / {r.losses} / {r.tasks}"]
         for r in table.itertuples()
     ]  # fmt: skip
     bold = {(i, 2) for i, r in enumerate(table.itertuples()) if r.low > 0 or r.high < 0}
     new = {i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0]}
-    return Shown(["Difference", "k", "Points", "95 % interval", "Better / worse / tasks"], rows, bold, new)
+    return Shown(["Difference", "k", "Points", "95 % interval", "Better / worse / tasks"], rows, bold, new, PAIRED)
 
 
 def show_storage(table: pd.DataFrame) -> Shown:
@@ -104,10 +130,10 @@ def show_storage(table: pd.DataFrame) -> Shown:
         for r in table.itertuples()
     ]  # fmt: skip
     header = ["Method", "Base-vector-masks", "Base", "Vector", "Masks", "Other", "Bits", "% of paper's", "MB",
-              "Normalized %", "95 % interval", "Points", "95 % interval"]  # fmt: skip
+              "Normalized %", "its 95 % interval", "Points", "their 95 % interval"]  # fmt: skip
     bold = {(i, 1) for i, r in enumerate(table.itertuples()) if r.share <= 50 and r.difference >= -0.2}
     new = {i for i in range(1, len(table)) if table["method"][i] != table["method"][i - 1]}
-    return Shown(header, rows, bold, new)
+    return Shown(header, rows, bold, new, STORAGE)
 
 
 def show_choices(table: pd.DataFrame) -> Shown:
@@ -122,7 +148,9 @@ def show_choices(table: pd.DataFrame) -> Shown:
         for _, r in table.iterrows()
     ]  # fmt: skip
     new = {i for i in range(1, len(table)) if table["method"][i] != table["method"][i - 1]}
-    return Shown(["Candidate", "Task", "alpha", "lambda", "Density %", "Validation, normalized %"], rows, set(), new)
+    return Shown(
+        ["Candidate", "Task", "alpha", "lambda", "Density %", "Validation, normalized %"], rows, set(), new, CHOICES
+    )
 
 
 def show_suites(table: pd.DataFrame) -> Shown:
@@ -141,11 +169,11 @@ def show_suites(table: pd.DataFrame) -> Shown:
         rows.append(row)
     bold = bold_best(methods, {1 + 2 * i: list(table[f"{suite} absolute"]) for i, suite in enumerate(suites)})
     header = ["Method"] + [text for suite in suites for text in (f"{suite}, % (norm.)", "Gb")]
-    return Shown(header, rows, bold, starts(methods))
+    return Shown(header, rows, bold, starts(methods), SUITES)
 
 
 def markdown(shown: Shown) -> str:
-    """A pipe table; the first column to the left, numbers to the right."""
+    """A pipe table, the first column to the left, numbers to the right; below it the note."""
     from tabulate import tabulate
 
     rows = [
@@ -153,18 +181,23 @@ def markdown(shown: Shown) -> str:
         for i, row in enumerate(shown.rows)
     ]
     sides = ["left"] + ["right"] * (len(shown.header) - 1)
-    return tabulate(rows, shown.header, tablefmt="pipe", disable_numparse=True, colalign=sides) + "\n"
+    return (
+        tabulate(rows, shown.header, tablefmt="pipe", disable_numparse=True, colalign=sides)
+        + "\n"
+        + (f"\n{shown.note}\n" if shown.note else "")
+    )
 
 
 def latex(shown: Shown) -> str:
-    """A booktabs tabular, to be \\input into a table environment; a rule between groups."""
+    """A booktabs tabular, to be \\input into a table environment; a rule between groups. The note is a comment above it."""
     special = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "−": "$-$"}
 
     def line(cells: Sequence[str], bold: set[int]) -> str:
         plain = ["".join(special.get(c, c) for c in cell) for cell in cells]
         return " & ".join(rf"\textbf{{{c}}}" if j in bold else c for j, c in enumerate(plain)) + r" \\"
 
-    body = [
+    body = [f"% {shown.note}"] if shown.note else []
+    body += [
         rf"\begin{{tabular}}{{l{'r' * (len(shown.header) - 1)}}}",
         r"\toprule",
         line(shown.header, set()),

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from tally.figures.style import COLORS, INK, MARKERS, MUTED, canvas, spread, styled
+from tally.figures.style import COLORS, INK, MUTED, canvas, spread, styled
 from tally.tables import LABELS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def storage(rows: pd.DataFrame, table: pd.DataFrame, weights: int) -> "Figure":
     others = rows[rows["method"].isin(REFERENCES)].copy()
     others["bits"] = others["gigabits"] * 1e9 / weights
     for row in others.itertuples():
-        left.plot(row.bits, row.normalized, MARKERS.get(row.method, "*"), color=COLORS[row.method])
+        left.plot(row.bits, row.normalized, "x", color=COLORS[row.method], markeredgewidth=1.8)
     span = 100 - min(others["normalized"].min(), table["normalized"].min())
     for _, group in others.groupby(others["bits"].round(3)):
         places = spread(list(group["normalized"]), 0.05 * span)
