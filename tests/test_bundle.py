@@ -170,6 +170,8 @@ def test_unknown_task(tmp_path):
         ({"lambdas": "{"}, "damaged bundle"),
         ({"base_dtypes": '{"v.w": "I8"}'}, "damaged bundle"),
         ({"base_dtypes": "3"}, "damaged bundle"),
+        ({"densities": '{"t0": 0.5}'}, "damaged bundle"),
+        ({"densities": '{"t0": 0.5, "t1": 2, "t2": "half"}'}, "damaged bundle"),
     ],
 )
 def test_damaged_bundles(tmp_path, change, message):

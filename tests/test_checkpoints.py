@@ -48,6 +48,17 @@ def test_save_and_open_agree_with_the_official_library(tmp_path):
     assert files(path.parent) == ["x.safetensors"]
 
 
+def test_metadata_known_last(tmp_path):
+    with create(tmp_path / "x", {"a": ("U8", (3,))}, "x", {"sum": 255, "of": "a"}) as writer:
+        writer["a"][:] = 1, 2, 3
+        writer.metadata["sum"] = 6
+    assert open_checkpoint(tmp_path / "x").metadata.items() >= {"sum": "6", "of": "a"}.items()
+    np.testing.assert_array_equal(reference_load(tmp_path / "x")["a"], [1, 2, 3])
+    with pytest.raises(IndexError), create(tmp_path / "y", {"a": ("U8", (3,))}, "x", {"sum": 255}) as writer:
+        writer.metadata["sum"] = "6" * 99
+    assert files(tmp_path) == ["x"]
+
+
 def test_same_content_same_bytes(tmp_path):
     save(tmp_path / "1", TENSORS, "x", {"a": 1, "b": 2})
     save(tmp_path / "2", dict(reversed(TENSORS.items())), "x", {"b": 2, "a": 1})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tally import inspection
 from tally.bundle import open_bundle
-from tally.inspection import counted, inspect
+from tally.inspection import agreement, densities, inspect
 from tally.packing import compress
 from tally.vectors import difference
 from test_bundle import models
@@ -18,9 +18,11 @@ def test_votes_and_densities_are_counted(tmp_path, monkeypatch, chunk, codec):
     bundle = open_bundle(tmp_path / "b")
     masks = {task: bundle.mask(task, 0, bundle.size) for task in bundle}
     votes = sum(mask.astype(int) for mask in masks.values())
-    profile, densities = counted(bundle)
-    assert profile == [float((votes == n).mean()) for n in range(5)]
-    assert densities == {task: mask.mean() for task, mask in masks.items()}
+    assert agreement(bundle) == [float((votes == n).mean()) for n in range(5)]
+    kept = {task: mask.mean() for task, mask in masks.items()}
+    assert densities(bundle) == bundle.metadata["densities"] == kept
+    bundle.metadata["densities"] = None  # as it is of a file that was made before they were stored
+    assert densities(bundle) == kept
 
 
 def test_facts(tmp_path):

@@ -4,17 +4,18 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import tally
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from tally.bundle import open_bundle
-from tally.checkpoints import Checkpoint, _header, open_checkpoint, save
+from tally.checkpoints import Checkpoint, open_checkpoint, save
 from tally.errors import TallyError
 from tally.merging import merge
-from tally.packing import compress, new_bundle, pack_bundle
+from tally.packing import WIDEST, compress, pack_bundle
 from tally.storage import gigabits
 from tally.vectors import difference
 from test_bundle import models, written
@@ -39,6 +40,11 @@ def test_the_stage_makes_the_same_bundle(tmp_path):
     with pytest.raises(TallyError, match=r"'v.w' is \[17, 9\] in <base> and \[9, 17\] in "):
         pack_bundle(tmp_path / "x", base, {"v.w": np.zeros((9, 17), "f4")}, tmp_path / "masks", lambdas, method="ties")
     assert not (tmp_path / "x").exists()
+
+
+@given(kept=st.integers(0, 10**12), others=st.integers(0, 10**12))
+def test_no_density_is_wider_than_its_place(kept, others):
+    assert len(repr(kept / max(kept + others, 1))) <= len(repr(WIDEST))
 
 
 def test_bad_requests(tmp_path):
@@ -66,40 +72,39 @@ def test_size_is_the_formula(tmp_path):
     assert sum(w.nbytes for w in open_checkpoint(path).tensors.values()) == 8 * domain + others + 3 * -(-domain // 8)
 
 
-def test_a_full_size_bundle_is_the_formula_and_a_thousandth(monkeypatch):
-    """20 tasks of ViT-B/32's true size; the file's size is known before a byte of it is written."""
+def test_a_full_size_bundle_is_the_formula_and_a_thousandth(tmp_path):
+    """A real file of a gigabyte, 20 tasks of ViT-B/32's true shapes; every tensor repeats one value."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "merge.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    shapes, sizes = benchmark.shapes("ViT-B-32"), []
-    others = {f"text.{i}": (25_599_489 // 150 + (i < 25_599_489 % 150),) for i in range(150)}
-    whole = {name: np.broadcast_to(np.float32(0), shape) for name, shape in {**shapes, **others}.items()}
-    base = Checkpoint("<base>", whole, dict.fromkeys(whole, "F32"))
 
-    class Nowhere:
-        def __getitem__(self, name):
-            return self
+    def repeated(value, shapes):
+        return {name: np.broadcast_to(value, shape) for name, shape in shapes.items()}
 
-        def __setitem__(self, place, values):
-            pass
-
-    @contextmanager
-    def measured(path, layout, kind, metadata):
-        _, _, spans = _header({name: (kind, shape) for name, (kind, shape) in layout.items()}, kind, metadata)
-        sizes.append(max(stop for _, stop in spans.values()))
-        yield Nowhere()
-
-    monkeypatch.setattr("tally.packing.create", measured)
-    monkeypatch.setattr("tally.packing.fingerprint", lambda base: "0" * 64)
+    tower = benchmark.shapes("ViT-B-32")
+    text = {f"text.{i}": (25_599_489 // 150 + (i < 25_599_489 % 150),) for i in range(150)}
     lambdas = {f"a-task-with-a-long-name-{t}": 0.4 for t in range(20)}
+    base, merged = repeated(np.float32(0.5), tower | text), repeated(np.float32(0.25), tower)
+    masks = repeated(np.uint8(0b11010000), dict.fromkeys(lambdas, (87_849_216 // 8,)))
     made_from = {"base": "0" * 64, "finetuned": dict.fromkeys(lambdas, "0" * 64)}
-    options = {"method": "ties", "strict": False, "embed_base": True, "made_from": made_from}
-    with new_bundle("nowhere", base, shapes, lambdas, **options):
-        pass
+    path = tmp_path / "bundle"
+    pack_bundle(
+        path,
+        Checkpoint("<base>", base, dict.fromkeys(base, "F32")),
+        merged,
+        masks,
+        lambdas,
+        method="ties",
+        made_from=made_from,
+    )
     formula = gigabits("tall-ties", domain_weights=87_849_216, frozen_weights=25_599_489, tasks=20) * 1e9 / 8
-    assert formula <= sizes[0] <= formula * 1.001
+    assert formula <= path.stat().st_size <= formula * 1.001
+    bundle = open_bundle(path)
+    assert bundle.metadata["densities"] == dict.fromkeys(lambdas, 3 / 8)
+    assert bundle.weight(bundle.tasks[-1], "visual.proj")[-1, -8:].tolist() == [0.75, 0.75, 0.5, 0.75] + 4 * [0.5]
+    path.unlink()  # pytest keeps what tests write
 
 
 def test_a_full_disk_leaves_nothing(tmp_path):

@@ -76,6 +76,7 @@ class Bundle(Mapping):
             self.metadata = {key: json.loads(file.metadata[key]) for key in keys}
             self.metadata |= {key: file.metadata[key] for key in ("method", "base_sha256")}
             self.metadata["base_dtypes"] = json.loads(file.metadata.get("base_dtypes", "{}"))
+            self.metadata["densities"] = json.loads(file.metadata.get("densities", "null"))  # not in older files
             self.metadata["mask_codec"] = CODECS[file.metadata.get("mask_codec", "packed")]
             self.tasks = tuple(self.metadata["tasks"])
             self.shapes = {name: tuple(shape) for name, shape in sorted(self.metadata["domain"].items())}
@@ -88,6 +89,8 @@ class Bundle(Mapping):
                 self.scales = np.cumsum([0, *map(rows, self.shapes.values())]).tolist()  # where each weight's begin
                 whole &= (file["scale"].shape, file.dtypes["scale"]) == ((self.scales[-1],), "F32")
                 self.scales = dict(zip(self.shapes, pairwise(self.scales), strict=True))
+            if (shares := self.metadata["densities"]) is not None:
+                whole &= sorted(shares) == list(self.tasks) and all(0 <= share <= 1 for share in shares.values())
             zstd = self.metadata["mask_codec"] == "zstd"
             self._frames = Frames(file, self.tasks, self.size) if zstd else None
             for mask in (f"mask/{task}" for task in self.tasks):

@@ -228,10 +228,13 @@ def save(path, tensors, kind: str, metadata: Mapping[str, object] | None = None)
 
 
 class Writer:
-    """A safetensors file being filled: `writer[name]` is a writable, memory-mapped array."""
+    """A safetensors file being filled: `writer[name]` is a writable, memory-mapped array.
 
-    def __init__(self, buffer: np.ndarray, spans: Mapping[str, tuple[int, int]], layout):
-        self._buffer, self._spans, self._layout = buffer, spans, layout
+    `writer.metadata` may be changed until the end, by values that take no more room in the header.
+    """
+
+    def __init__(self, buffer: np.ndarray, spans: Mapping[str, tuple[int, int]], layout, metadata: dict):
+        self._buffer, self._spans, self._layout, self.metadata = buffer, spans, layout, metadata
 
     def __getitem__(self, name: str) -> np.ndarray:
         (begin, stop), (dtype, shape) = self._spans[name], self._layout[name]
@@ -248,7 +251,7 @@ class Writer:
 def create(
     path, layout: Mapping[str, tuple], kind: str, metadata: Mapping[str, object] | None = None
 ) -> Iterator[Writer]:
-    """Write a file larger than memory: header first, tensors filled in place, the real name only when all is done.
+    """Write a file larger than memory: tensors filled in place, the header last, the real name only when all is done.
 
     layout: name -> (dtype, shape), dtype a safetensors name ("BF16") or anything numpy understands.
     """
@@ -256,15 +259,15 @@ def create(
     header, _, spans = _header(layout, kind, metadata)
     size = max((stop for _, stop in spans.values()), default=len(header))
     with atomic_file(path) as temporary, open(temporary, "wb+") as file:
-        file.write(header)
-        file.flush()
         # Reserve the space now: a full disk is then an error here, not a crash while the map is being filled.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             os.truncate(file.fileno(), size)
         buffer = mmap.mmap(file.fileno(), size)  # unmapped when the last view of it is gone
-        yield Writer(np.frombuffer(buffer, np.uint8), spans, layout)
+        writer = Writer(np.frombuffer(buffer, np.uint8), spans, layout, dict(metadata or {}))
+        yield writer
+        buffer[: len(header)], _, _ = _header(layout, kind, writer.metadata, len(header))  # IndexError if it grew
         buffer.flush()
 
 
@@ -272,8 +275,8 @@ def _dtype_name(dtype) -> str:
     return dtype if isinstance(dtype, str) and dtype in DTYPES else NAMES[np.dtype(dtype)]
 
 
-def _header(layout, kind: str, metadata) -> tuple[bytes, list[str], dict[str, tuple[int, int]]]:
-    """(header bytes, tensor order, name -> (begin, stop) in the file). Wide dtypes first, so that all are aligned."""
+def _header(layout, kind: str, metadata, size: int = 0) -> tuple[bytes, list[str], dict[str, tuple[int, int]]]:
+    """(header, `size` bytes or more; tensor order; name -> (begin, stop) in the file). Wide dtypes first: all are aligned."""
     order = sorted(layout, key=lambda name: (-DTYPES[layout[name][0]].itemsize, name))
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
     text |= {"format": "pt", "tally_format": FORMAT, "kind": kind}
@@ -284,7 +287,7 @@ def _header(layout, kind: str, metadata) -> tuple[bytes, list[str], dict[str, tu
         entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, stop]}
         offsets[name], end = (end, stop), stop
     body = json.dumps(entries, separators=(",", ":")).encode()
-    body += b" " * (-(8 + len(body)) % 64)  # the data starts on a cache line
+    body += b" " * max(-(8 + len(body)) % 64, size - 8 - len(body))  # the data starts on a cache line
     start = 8 + len(body)
     spans = {name: (start + begin, start + stop) for name, (begin, stop) in offsets.items()}
     return len(body).to_bytes(8, "little") + body, order, spans

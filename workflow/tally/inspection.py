@@ -10,15 +10,22 @@ from tally.storage import gigabits
 from tally.votes import counts, shares, votes
 
 
-def counted(bundle: Bundle) -> tuple[list[float], dict[str, float]]:
-    """(mask agreement profile: share of weights with n = 0..T votes, density per task); memory depends on T only."""
-    total, kept = np.zeros(len(bundle.tasks) + 1, np.int64), dict.fromkeys(bundle.tasks, 0)
+def agreement(bundle: Bundle) -> list[float]:
+    """Mask agreement profile: share of weights with n = 0..T votes; memory depends on T only."""
+    total = np.zeros(len(bundle.tasks) + 1, np.int64)
     for lo in bar(range(0, bundle.size, CHUNK), "count votes", unit="chunk"):
         hi = min(lo + CHUNK, bundle.size)
-        rows = {task: bundle.packed(task, lo, hi) for task in bundle.tasks}
-        total += counts(votes(list(rows.values()), hi - lo), len(bundle.tasks))
-        kept = {task: kept[task] + count(row) for task, row in rows.items()}
-    return (total / bundle.size).tolist(), {task: n / bundle.size for task, n in kept.items()}
+        total += counts(votes([bundle.packed(task, lo, hi) for task in bundle.tasks], hi - lo), len(bundle.tasks))
+    return (total / bundle.size).tolist()
+
+
+def densities(bundle: Bundle) -> dict[str, float]:
+    """Share of the domain that each task's mask keeps: the file tells, or, if it is an older one, its masks."""
+    stored, size = bundle.metadata["densities"], bundle.size
+    return stored or {
+        task: sum(count(bundle.packed(task, lo, min(lo + CHUNK, size))) for lo in range(0, size, CHUNK)) / size
+        for task in bundle.tasks
+    }
 
 
 def parts(bundle: Bundle) -> dict[str, int]:
@@ -44,15 +51,15 @@ def inspect(bundle: Bundle) -> dict:
     bits = parts(bundle)
     bits["total"] = sum(bits.values())
     base_bits = 8 * about["base_bytes"]
-    agreement, densities = counted(bundle)
+    profile, density = agreement(bundle), densities(bundle)
     return {
         "method": about["method"],
         "strict": about["strict"],
-        "tasks": {task: {"lambda": about["lambdas"][task], "density": densities[task]} for task in bundle.tasks},
+        "tasks": {task: {"lambda": about["lambdas"][task], "density": density[task]} for task in bundle.tasks},
         "domain_weights": bundle.size,
         "frozen_weights": about["frozen_weights"],
-        "profile": agreement,
-        "shares": shares(agreement),
+        "profile": profile,
+        "shares": shares(profile),
         "vector_dtype": file.dtypes["tau"],
         "mask_codec": about["mask_codec"],
         "base_dtypes": sorted({file.dtypes[name] for name in file.names if name.startswith("base/")}),

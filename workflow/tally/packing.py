@@ -10,11 +10,13 @@ from tally.checkpoints import DTYPES, Checkpoint, as_checkpoint, create
 from tally.codec import BLOCK, CODECS, frame, order
 from tally.encoding import FLOAT, VECTOR, base_dtypes, known, quantize, rounded, rows, widened
 from tally.errors import TallyError
-from tally.masks import lambda_grid
+from tally.masks import count, lambda_grid
 from tally.merging import merge, method
 from tally.progress import bar
 from tally.scratch import nameless, scratch
 from tally.vectors import Vectors
+
+WIDEST = 0.00012345678901234567  # no share of weights takes more characters: its place in a header written before them
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def _packed(path, base, inside, shapes, layout, tasks, metadata):
     """The masks, and a float32 vector, are made in the file itself."""
     (vector, (size,)), width = layout["tau"], -(-layout["tau"][1][0] // 8)
     layout = layout | {f"mask/{task}": ("U8", (width,)) for task in tasks}
-    with create(path, layout, "bundle", metadata) as writer:
+    with create(path, layout, "bundle", metadata | {"densities": dict.fromkeys(tasks, WIDEST)}) as writer:
         _embed(writer, base, inside)
         masks = {task: writer[f"mask/{task}"] for task in tasks}
         if vector == "F32":
@@ -68,6 +70,7 @@ def _packed(path, base, inside, shapes, layout, tasks, metadata):
             with scratch(path, size, np.float32) as tau:
                 yield tau, masks
                 _encode(writer, tau, shapes, vector)
+        writer.metadata["densities"] = _densities(masks, size)
 
 
 @contextmanager
@@ -78,6 +81,7 @@ def _zstd(path, base, inside, shapes, layout, tasks, metadata):
         tau = stack.enter_context(scratch(path, size, np.float32))
         masks = stack.enter_context(scratch(path, width * len(tasks), np.uint8)).reshape(len(tasks), width)
         yield tau, dict(zip(tasks, masks, strict=True))
+        metadata = metadata | {"densities": _densities(dict(zip(tasks, masks, strict=True)), size)}
         stored = {
             name: tau if dtype == vector == "F32" and name == "tau"
             else stack.enter_context(scratch(path, shape[0], DTYPES[dtype]))
@@ -102,6 +106,10 @@ def _zstd(path, base, inside, shapes, layout, tasks, metadata):
             for t, n in ((t, int(n)) for column in sizes.T for t, n in enumerate(column)):
                 writer[f"mask/{tasks[t]}"][ends[t] : ends[t] + n] = np.frombuffer(frames.read(n), np.uint8)
                 ends[t] += n
+
+
+def _densities(masks: Mapping[str, np.ndarray], size: int) -> dict[str, float]:
+    return {task: count(packed) / size for task, packed in masks.items()}
 
 
 def _embed(writer, base: Checkpoint, inside: Mapping[str, str]) -> None:
