@@ -19,9 +19,9 @@ def choose_alpha(
 ) -> tuple[float, list[dict[str, Any]]]:
     """The alpha of the highest mean normalized validation accuracy; of equals the smallest (authors' eval.py).
 
-    The choice is the full grid's, at about two thirds of its examples. One alpha, the pioneer, is examined on
-    everything. The others see the examples in the order of its margins, its worst failures first, since models that
-    differ in alpha fail on much the same ones. Always the alpha whose upper bound is highest, which counts every example
+    The choice is the full grid's, at about two thirds of its examples. All alphas see a probe, a `block` of examples from
+    all tasks. The one that does best on it, the pioneer, is examined on everything. The others see the rest in the order
+    of its margins, its worst failures first, since models that differ in alpha fail on much the same examples. Always the alpha whose upper bound is highest, which counts every example
     not yet seen as right, sees the next `block`. Once that alpha has seen all no other can reach it: a bound only falls.
 
     `totals`: validation examples per task; `reference`: fine-tuned validation accuracy per task, in (0, 1];
@@ -51,10 +51,15 @@ def choose_alpha(
         best = ((n[t] - wrong[trial, t]) / n[t] / reference[task] for t, task in enumerate(totals))
         return float(sum(best) / len(n))
 
-    pioneer, every = (len(alphas) - 1) // 2, np.arange(len(owner))
-    blocks = [see(pioneer, every[start : start + block]) for start in range(0, len(every), block)]
-    order = np.argsort(np.concatenate(blocks), kind="stable")
+    every = np.arange(len(owner))
+    probe = every[:: -(-len(owner) // block)]
+    for trial in range(len(alphas)):
+        see(trial, probe)
     bounds = [bound(trial) for trial in range(len(alphas))]
+    pioneer, rest = bounds.index(max(bounds)), np.setdiff1d(every, probe)
+    blocks = [see(pioneer, rest[start : start + block]) for start in range(0, len(rest), block)]
+    order = np.concatenate([probe, rest[np.argsort(np.concatenate([*blocks, []]), kind="stable")]])
+    bounds[pioneer] = bound(pioneer)
     while seen[leader := bounds.index(max(bounds))] < len(owner):  # the first maximum: the smallest alpha
         see(leader, order[seen[leader] : seen[leader] + block])
         bounds[leader] = bound(leader)
