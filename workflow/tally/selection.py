@@ -19,10 +19,13 @@ def choose_alpha(
 ) -> tuple[float, list[dict[str, Any]]]:
     """The alpha of the highest mean normalized validation accuracy; of equals the smallest (authors' eval.py).
 
-    The choice is the full grid's, at about two thirds of its examples. All alphas see a probe, a `block` of examples from
-    all tasks. The one that does best on it, the pioneer, is examined on everything. The others see the rest in the order
-    of its margins, its worst failures first, since models that differ in alpha fail on much the same examples. Always the alpha whose upper bound is highest, which counts every example
-    not yet seen as right, sees the next `block`. Once that alpha has seen all no other can reach it: a bound only falls.
+    The choice is the full grid's, at two thirds to five sixths of its examples: an alpha is out when it has failed on as
+    many as the best one, so each must see at least as large a share as the best one gets wrong.
+
+    All alphas see a probe, a `block` of examples from all tasks. The one that does best on it, the pioneer, is examined on
+    everything. The others see the rest in the order of its margins, its worst failures first, since models that differ in
+    alpha fail on much the same examples. Always the alpha whose upper bound is highest, which counts every example not
+    yet seen as right, sees the next `block`. Once that alpha has seen all no other can reach it: a bound only falls.
 
     `totals`: validation examples per task; `reference`: fine-tuned validation accuracy per task, in (0, 1];
     `margins(alpha, rows)`: of the examples with these numbers (task after task, in the order of `totals`) the logit of
