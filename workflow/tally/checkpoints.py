@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from tally import checksums
+from tally.checksums import AGAIN, BLANK, Verified
 from tally.errors import TallyError
 from tally.files import atomic_file
 
@@ -48,16 +50,19 @@ class Checkpoint:
         return name in self.tensors
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self.tensors:
-            raise TallyError(f"no tensor {name!r} in {self.label}; it has {len(self.tensors)} others")
-        return self.tensors[name]
+        return self._of(self.tensors, name)
 
     def dtype(self, name: str) -> str:
-        self[name]
-        return self.dtypes[name]
+        return self._of(self.dtypes, name)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self[name].shape
+        """Of one tensor, without reading it."""
+        return self._of(self.tensors.arrays if isinstance(self.tensors, Verified) else self.tensors, name).shape
+
+    def _of(self, values: Mapping, name: str):
+        if name not in values:
+            raise TallyError(f"no tensor {name!r} in {self.label}; it has {len(self.tensors)} others")
+        return values[name]
 
     def float32(self, name: str) -> np.ndarray:
         """The tensor as float32: a view where it is stored so, a converted copy for F16 and BF16."""
@@ -105,7 +110,8 @@ def as_checkpoint(source, label: str = "<memory>") -> Checkpoint:
 def open_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Memory-map a safetensors file, an `*.index.json`, or a folder of shards; nothing but headers is read.
 
-    Raises TallyError for a missing, truncated or corrupt file and for pickles.
+    Raises TallyError for a missing, truncated or corrupt file and for pickles. A tensor with a checksum is compared
+    with it when it is first touched, and TallyError is raised then if it has changed.
     """
     path = Path(path)
     if path.is_dir():
@@ -138,15 +144,16 @@ def _open_index(index: Path, label: str) -> Checkpoint:
 
 
 def _join(label: str, shards: list[Checkpoint]) -> Checkpoint:
-    tensors, dtypes, metadata = {}, {}, {}
+    arrays, sums, dtypes, metadata = {}, {}, {}, {}
     for shard in shards:
         for name in shard.tensors:
-            if name in tensors:
+            if name in arrays:
                 raise TallyError(f"{name!r} is in more than one shard of {label}, the second is {shard.label}")
-        tensors |= shard.tensors
+        arrays |= shard.tensors.arrays
+        sums |= shard.tensors.sums
         dtypes |= shard.dtypes
         metadata |= shard.metadata
-    return Checkpoint(label, tensors, dtypes, metadata)
+    return Checkpoint(label, Verified(arrays, sums), dtypes, metadata)
 
 
 def _open_file(path: Path) -> Checkpoint:
@@ -155,23 +162,23 @@ def _open_file(path: Path) -> Checkpoint:
             head = file.read(9)
             size = os.fstat(file.fileno()).st_size
             if head[8:9] != b"{":  # a pickle or zip may have any suffix; a safetensors header always opens with {
-                if (
-                    path.suffix in PICKLES
-                    or head[:4] == b"PK\x03\x04"
-                    or (head[:1] == b"\x80" and head[1:2] <= b"\x05")
-                ):
+                old = head[:1] == b"\x80" and head[1:2] <= b"\x05"
+                if old or path.suffix in PICKLES or head[:4] == b"PK\x03\x04":
                     raise TallyError(f"{path} is a pickle, which can run code when opened; use `tally convert` first")
-                raise TallyError(f"{path} is no safetensors file or is cut off at its start; fetch or write it again")
+                raise TallyError(f"{path} is no safetensors file or is cut off at its start; {AGAIN}")
             length = int.from_bytes(head[:8], "little")
             if length > size - 8:
-                raise TallyError(f"{path} is truncated: {size} bytes, its header alone has {length}; fetch it again")
+                raise TallyError(f"{path} is truncated: {size} bytes, its header alone has {length}; {AGAIN}")
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise TallyError(f"cannot read {path}: {error.strerror}") from None
     start = 8 + length
+    sums = checksums.check(path, buffer[:start])
     try:
         header = json.loads(buffer[8:start])
         metadata = dict(header.pop("__metadata__", None) or {})
+        metadata.pop(checksums.KEY, None)
+        sums = {name: (str(path), expected) for name, expected in zip(header, sums)}
         entries = sorted(
             (*entry["data_offsets"], name, entry["dtype"], entry["shape"]) for name, entry in header.items()
         )
@@ -184,16 +191,14 @@ def _open_file(path: Path) -> Checkpoint:
             if begin != end or min(shape, default=0) < 0 or stop - begin != count * kind.itemsize:
                 raise ValueError(name)
             if start + stop > size:
-                raise TallyError(
-                    f"{path} is truncated: {size} bytes instead of {start + entries[-1][1]}; fetch it again"
-                )
+                raise TallyError(f"{path} is truncated: {size} bytes instead of {start + entries[-1][1]}; {AGAIN}")
             flat = np.frombuffer(buffer, kind, count, start + begin) if count else np.empty(0, kind)
             tensors[name], dtypes[name], end = flat.reshape(shape), dtype, stop
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise TallyError(f"{path} has a corrupt safetensors header; fetch or write it again") from None
+        raise TallyError(f"{path} has a corrupt safetensors header; {AGAIN}") from None
     if start + end != size:
-        raise TallyError(f"{path} is corrupt: {size} bytes where its header says {start + end}; fetch it again")
-    return Checkpoint(str(path), tensors, dtypes, metadata)
+        raise TallyError(f"{path} is corrupt: {size} bytes where its header says {start + end}; {AGAIN}")
+    return Checkpoint(str(path), Verified(tensors, sums), dtypes, metadata)
 
 
 def check_aligned(checkpoints: list[Checkpoint], names=None) -> None:
@@ -220,7 +225,8 @@ def check_aligned(checkpoints: list[Checkpoint], names=None) -> None:
 def save(path, tensors, kind: str, metadata: Mapping[str, object] | None = None) -> None:
     """Write tensors (mapping or Checkpoint) as one safetensors file, atomically. `metadata` values become strings."""
     source = as_checkpoint(tensors, label=str(path))
-    header, order, _ = _header({n: (source.dtypes[n], source.shape(n)) for n in source.tensors}, kind, metadata)
+    sums = {name: checksums.digest(source[name]) for name in source.tensors}
+    header, order, _ = _header({n: (source.dtypes[n], source.shape(n)) for n in sums}, kind, metadata, sums)
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
         file.write(header)
         for name in order:
@@ -267,7 +273,8 @@ def create(
         buffer = mmap.mmap(file.fileno(), size)  # unmapped when the last view of it is gone
         writer = Writer(np.frombuffer(buffer, np.uint8), spans, layout, dict(metadata or {}))
         yield writer
-        buffer[: len(header)], _, _ = _header(layout, kind, writer.metadata, len(header))  # IndexError if it grew
+        sums = {name: checksums.digest(writer[name]) for name in layout}
+        buffer[: len(header)], _, _ = _header(layout, kind, writer.metadata, sums, len(header))  # IndexError if it grew
         buffer.flush()
 
 
@@ -275,11 +282,15 @@ def _dtype_name(dtype) -> str:
     return dtype if isinstance(dtype, str) and dtype in DTYPES else NAMES[np.dtype(dtype)]
 
 
-def _header(layout, kind: str, metadata, size: int = 0) -> tuple[bytes, list[str], dict[str, tuple[int, int]]]:
-    """(header, `size` bytes or more; tensor order; name -> (begin, stop) in the file). Wide dtypes first: all are aligned."""
+def _header(layout, kind: str, metadata, sums: Mapping[str, str] | None = None, size: int = 0):
+    """(header, `size` bytes or more; tensor order; name -> (begin, stop) in the file). Wide dtypes first: all are aligned.
+
+    sums: the tensors' checksums; without them their places are kept.
+    """
     order = sorted(layout, key=lambda name: (-DTYPES[layout[name][0]].itemsize, name))
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
     text |= {"format": "pt", "tally_format": FORMAT, "kind": kind}
+    text[checksums.KEY] = BLANK + "".join((sums or {}).get(name, BLANK) for name in order)
     entries, offsets, end = {"__metadata__": dict(sorted(text.items()))}, {}, 0
     for name in order:
         dtype, shape = layout[name]
@@ -290,4 +301,4 @@ def _header(layout, kind: str, metadata, size: int = 0) -> tuple[bytes, list[str
     body += b" " * max(-(8 + len(body)) % 64, size - 8 - len(body))  # the data starts on a cache line
     start = 8 + len(body)
     spans = {name: (start + begin, start + stop) for name, (begin, stop) in offsets.items()}
-    return len(body).to_bytes(8, "little") + body, order, spans
+    return checksums.sealed(len(body).to_bytes(8, "little") + body), order, spans

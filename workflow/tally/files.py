@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from tally import checksums
 from tally.errors import TallyError
 
 
@@ -95,21 +96,26 @@ def write_bytes(path, content: bytes) -> None:
 
 
 def write_json(path, value) -> None:
-    """Write JSON, indented, atomically."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    """Write JSON, indented, atomically; an object bears its checksum as its last key."""
+    if isinstance(value, dict):
+        value = value | {checksums.KEY: checksums.BLANK}
+    text = (json.dumps(value, indent=1) + "\n").encode()
+    write_bytes(path, checksums.sealed(text) if isinstance(value, dict) else text)
 
 
 def read_json(path: Path) -> dict:
-    """One JSON object; TallyError in place of the errors of the file system and the parser."""
+    """One JSON object without its checksum; TallyError if that tells damage, or the file system or the parser fail."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+        checksums.check(path, text)
+        record = json.loads(text)
     except FileNotFoundError as error:
         raise TallyError(f"{path}: not found; run the step that makes it first") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise TallyError(f"{path}: cannot be read as JSON ({error}); delete it and run again") from error
     if not isinstance(record, dict):
         raise TallyError(f"{path}: a JSON object expected; delete it and run again")
+    record.pop(checksums.KEY, None)
     return record
 
 

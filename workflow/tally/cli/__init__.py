@@ -17,6 +17,10 @@ from tally.errors import TallyError
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="tally", description="Merge and compress fine-tuned models with TALL masks.")
     top.add_argument("--quiet", action="store_true", help="no progress bars or lines")
+    top.add_argument(
+        "--no-verify", action="store_true", default=os.environ.get("TALLY_VERIFY") == "0",
+        help="do not compare files with their checksums; default: verify, unless $TALLY_VERIFY is 0",
+    )  # fmt: skip
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for group in (tasks, merging, reporting, bundles):
         group.register(verbs)
@@ -31,6 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     threads = getattr(args, "threads", None)
     if threads is not None:  # before numpy and torch are imported: they read it once
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if args.no_verify:
+        from tally import checksums
+
+        checksums.verify = False
     # a job that is told to stop takes its half-written files with it
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
