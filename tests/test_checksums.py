@@ -53,9 +53,9 @@ def test_the_checksums_are_what_the_module_says(written):
         begin, stop = entry["data_offsets"]
         assert digits[16 * i : 16 * i + 16] == xxhash.xxh3_64_hexdigest(text[length + begin : length + stop])
     assert len(digits) == 16 * (1 + len(header))
-    record = (written / "record.json").read_text()
+    record = (written / "record.json").read_bytes()
     found = json.loads(record)["tally_checksum"]
-    assert found == xxhash.xxh3_64_hexdigest(record.replace(found, "0" * 16))
+    assert found == xxhash.xxh3_64_hexdigest(record.replace(found.encode(), b"0" * 16))
 
 
 def test_both_writers_write_the_same(written):
@@ -80,7 +80,7 @@ def test_no_flipped_bit_changes_what_is_read(written, data):
         assert len(str(error).splitlines()) == 1
     else:  # in the name of the checksum itself
         assert damaged.read_bytes()[: bit // 8].rsplit(b'"', 1)[1] in b"tally_checksum"
-        assert str(found) == str(read(path))
+        assert all(str(found[name]) == str(value) for name, value in read(path).items())
 
 
 def test_a_damaged_tensor_is_told_when_it_is_touched_and_not_before(tmp_path):

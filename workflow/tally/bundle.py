@@ -84,22 +84,22 @@ class Bundle(Mapping):
             ends = np.cumsum([0, *sizes]).tolist()
             self.places = dict(zip(self.shapes, pairwise(ends), strict=True))  # name -> where it is in the flat domain
             self.size = ends[-1]
-            whole = file["tau"].shape == (self.size,) and file.dtypes["tau"] in VECTOR.values()
+            whole = file.shape("tau") == (self.size,) and file.dtypes["tau"] in VECTOR.values()
             if file.dtypes["tau"] == "I8":
                 self.scales = np.cumsum([0, *map(rows, self.shapes.values())]).tolist()  # where each weight's begin
-                whole &= (file["scale"].shape, file.dtypes["scale"]) == ((self.scales[-1],), "F32")
+                whole &= (file.shape("scale"), file.dtypes["scale"]) == ((self.scales[-1],), "F32")
                 self.scales = dict(zip(self.shapes, pairwise(self.scales), strict=True))
             if (shares := self.metadata["densities"]) is not None:
                 whole &= sorted(shares) == list(self.tasks) and all(0 <= share <= 1 for share in shares.values())
             zstd = self.metadata["mask_codec"] == "zstd"
             self._frames = Frames(file, self.tasks, self.size) if zstd else None
             for mask in (f"mask/{task}" for task in self.tasks):
-                whole &= zstd or (file[mask].shape, file.dtypes[mask]) == ((-(-self.size // 8),), "U8")
+                whole &= zstd or (file.shape(mask), file.dtypes[mask]) == ((-(-self.size // 8),), "U8")
             whole &= not zstd or self._frames.fit()
             stored = {name[5:]: dtype for name, dtype in file.dtypes.items() if name.startswith("base/")}
             self.embedded, cast = bool(stored), self.metadata["base_dtypes"]
             if stored:
-                whole &= all(file[f"base/{name}"].shape == shape for name, shape in self.shapes.items())
+                whole &= all(file.shape(f"base/{name}") == shape for name, shape in self.shapes.items())
                 whole &= all(name in stored and dtype in FLOATS for name, dtype in cast.items())
         except (KeyError, ValueError, TypeError, AttributeError, TallyError):
             whole = False

@@ -76,7 +76,7 @@ class Frames:
         """Whether there is a frame for every block and task, and they are all there is."""
         return self.file.dtypes["frames"] == "U32" and all(
             self.file.dtypes[f"mask/{task}"] == "U8"
-            and self.file[f"mask/{task}"].shape == (ends[-1],)
+            and self.file.shape(f"mask/{task}") == (ends[-1],)
             and len(ends) - 1 == -(-self.size // BLOCK)
             for task, ends in self.ends.items()
         )
