@@ -14,7 +14,12 @@ from tally.checkpoints import create, open_checkpoint, save
 from tally.errors import TallyError
 from tally.files import read_json, write_json
 
-TENSORS = {"b": np.arange(6, dtype="f4").reshape(2, 3), "a": np.array(7), "none": np.zeros((0, 4), "u1"), "c": np.int8([1])}
+TENSORS = {
+    "b": np.arange(6, dtype="f4").reshape(2, 3),
+    "a": np.array(7),
+    "none": np.zeros((0, 4), "u1"),
+    "c": np.int8([1]),
+}
 RECORD = {"alpha": 0.5, "tasks": {"mnist": [1, 2]}}
 
 
@@ -60,7 +65,8 @@ def test_the_checksums_are_what_the_module_says(written):
 
 def test_both_writers_write_the_same(written):
     assert (written / "saved").read_bytes() == (written / "created").read_bytes()
-    assert open_checkpoint(written / "saved").metadata == {"format": "pt", "kind": "x", "tally_format": "1", "task": "m\\"}
+    facts = {"format": "pt", "kind": "x", "tally_format": "1", "task": "m\\"}
+    assert open_checkpoint(written / "saved").metadata == facts
     assert read_json(written / "record.json") == RECORD
 
 
@@ -73,11 +79,14 @@ def test_no_flipped_bit_changes_what_is_read(written, data):
     bit = data.draw(st.integers(0, 8 * path.stat().st_size - 1))
     flipped(damaged, bit)
     read = read_json if path.suffix else touched
+    message = None
     try:
         found = read(damaged)
     except TallyError as error:
-        assert str(damaged) in str(error)
-        assert len(str(error).splitlines()) == 1
+        message = str(error)
+    if message:
+        assert str(damaged) in message
+        assert len(message.splitlines()) == 1
     else:  # in the name of the checksum itself
         assert damaged.read_bytes()[: bit // 8].rsplit(b'"', 1)[1] in b"tally_checksum"
         assert all(str(found[name]) == str(value) for name, value in read(path).items())
@@ -100,8 +109,8 @@ def test_a_damaged_tensor_is_told_when_it_is_touched_and_not_before(tmp_path):
 
 
 def test_a_tensor_is_compared_once(written, monkeypatch):
-    calls = []
-    monkeypatch.setattr(checksums, "digest", lambda content, digest=checksums.digest: calls.append(1) or digest(content))
+    calls, digest = [], checksums.digest
+    monkeypatch.setattr(checksums, "digest", lambda content: calls.append(1) or digest(content))
     file = open_checkpoint(written / "saved")
     assert len(calls) == 1  # the header
     for _ in range(3):

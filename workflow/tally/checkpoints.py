@@ -283,14 +283,11 @@ def _dtype_name(dtype) -> str:
 
 
 def _header(layout, kind: str, metadata, sums: Mapping[str, str] | None = None, size: int = 0):
-    """(header, `size` bytes or more; tensor order; name -> (begin, stop) in the file). Wide dtypes first: all are aligned.
-
-    sums: the tensors' checksums; without them their places are kept.
-    """
+    """(header, `size` bytes or more; tensor order; name -> (begin, stop) in the file). Wide dtypes first: all are aligned."""
     order = sorted(layout, key=lambda name: (-DTYPES[layout[name][0]].itemsize, name))
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
     text |= {"format": "pt", "tally_format": FORMAT, "kind": kind}
-    text[checksums.KEY] = BLANK + "".join((sums or {}).get(name, BLANK) for name in order)
+    text[checksums.KEY] = BLANK + "".join((sums or {}).get(name, BLANK) for name in order)  # places for those to come
     entries, offsets, end = {"__metadata__": dict(sorted(text.items()))}, {}, 0
     for name in order:
         dtype, shape = layout[name]

@@ -50,7 +50,7 @@ def check(path, text: bytes) -> list[str]:
 
 
 def damaged(path, what: str = "its bytes") -> TallyError:
-    return TallyError(f"{path} is damaged: {what} changed since it was written; {AGAIN} (--no-verify takes it as it is)")
+    return TallyError(f"{path} is damaged: {what} changed since it was written; {AGAIN} (or read it with --no-verify)")
 
 
 class Verified(Mapping):
