@@ -1,12 +1,14 @@
 """A SLURM cluster of this one machine, and what it says of its jobs."""
 
+import fcntl
 import os
 import re
 import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,22 +92,50 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(**settings: str):
+def held(parent: Path) -> Iterator[Path]:
+    """A new folder for a cluster, wiped with its daemons at the end; first those are that a killed test run left.
+
+    A lock file beside each tells: the system lets go of it when its process dies, however it dies.
+    """
+    with (parent / f"tally-slurm-{os.getuid()}").open("w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        for left in parent.glob("tally-slurm-*.lock"):
+            with suppress(OSError), left.open("r+") as file:  # another user's, or in use
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                wipe(left.with_suffix(""))
+                left.unlink()
+        folder = Path(tempfile.mkdtemp(prefix="tally-slurm-", dir=parent))
+        lock = folder.with_suffix(".lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        wipe(folder)
+        folder.with_suffix(".lock").unlink()
+        lock.close()
+
+
+def wipe(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()  # nothing was started in it
+    subprocess.run([SCRIPT, "wipe", folder], check=True, capture_output=True)
+
+
+@contextmanager
+def running(**settings: str) -> Iterator[Cluster]:
     """Start a cluster, or skip the test and say why; stop it at the end."""
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install 'tally-merge[slurm]' is needed")
-    folder = Path(tempfile.mkdtemp(prefix="tally-slurm-", dir="/tmp"))  # sockets want short paths
     ports = {"SLURM_TEST_CTLD_PORT": str(free_port()), "SLURM_TEST_NODE_PORT": str(free_port())}
-    try:
+    with held(Path("/tmp")) as folder:  # sockets want short paths
         start = subprocess.run(
             [SCRIPT, "start", folder], env=os.environ | ports | settings, text=True, capture_output=True
         )
         if start.returncode:
-            pytest.skip(f"no SLURM cluster here: {start.stderr.strip().splitlines()[-1]}")
+            said = start.stderr.strip().splitlines() or [f"{SCRIPT.name} ended with {start.returncode}, without a word"]
+            pytest.skip(f"no SLURM cluster here: {said[-1]}")
         path = f"{folder}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         home = {"HOME": str(Path.home()), "SLURM_CONF": f"{folder}/etc/slurm.conf"}
         yield Cluster({"PATH": path, **home, **{name: os.environ[name] for name in THREADS if name in os.environ}})
-    finally:
-        subprocess.run([SCRIPT, "wipe", folder], check=True, capture_output=True)
 
 
 THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")

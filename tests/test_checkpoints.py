@@ -12,7 +12,7 @@ from safetensors.torch import save_file as reference_save
 from tally import checkpoints
 from tally.checkpoints import as_checkpoint, check_aligned, create, open_checkpoint, save
 from tally.errors import TallyError
-from tally.files import atomic_file, sha256, write_json
+from tally.files import atomic_file, read_json, sha256, write_json
 
 TENSORS = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -252,7 +252,7 @@ def test_disk_full_and_forbidden(tmp_path, monkeypatch):
 
 def test_write_json_and_atomic_file(tmp_path):
     write_json(tmp_path / "x.json", {"a": [1, 2]})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1, 2]}
+    assert read_json(tmp_path / "x.json") == {"a": [1, 2]}
 
     def broken():
         with atomic_file(tmp_path / "x.json") as temporary:
@@ -262,7 +262,7 @@ def test_write_json_and_atomic_file(tmp_path):
     with pytest.raises(ValueError, match="no"):
         broken()
     assert files(tmp_path) == ["x.json"]
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1, 2]}
+    assert read_json(tmp_path / "x.json") == {"a": [1, 2]}
 
 
 def test_unknown_names_and_dtypes():
