@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from tally import checksums
 from tally.models.base import Model, read_model
 from tally.models.clip import Clip
 from tally.pretrain import initial_weights
@@ -29,6 +30,12 @@ TINY = {
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unverified(monkeypatch):
+    """Files are read whatever their checksums say."""
+    monkeypatch.setattr(checksums, "verify", False)
 
 
 @pytest.fixture(scope="session")

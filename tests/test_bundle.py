@@ -160,6 +160,7 @@ def test_unknown_task(tmp_path):
         bundle["t0"]["nothing"]
 
 
+@pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

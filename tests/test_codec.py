@@ -99,6 +99,7 @@ def damaged(path, out, name, change):
     return out
 
 
+@pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize(
     "change",
     [

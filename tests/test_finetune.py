@@ -2,8 +2,10 @@ import math
 
 import numpy as np
 import torch
+from tally.data.augment import MOVED
 from tally.evaluate import Examiner, Split
-from tally.finetune import Order, finetune, learning_rate, loss_of
+from tally.finetune import Order, batches, finetune, learning_rate, loss_of
+from tally.models.base import compiled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 RECIPE = {"batch": 16, "lr": 3e-3, "warmup": 2, "weight_decay": 0.1, "clip_norm": 1.0}
@@ -60,7 +62,7 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(tiny_weights, tin
         state = snapshot()  # its tensors change with the training
         states.append(state._replace(tensors={name: t.clone() for name, t in state.tensors.items()}))
 
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
         states.clear()
         whole, losses = trained(tiny_weights, tiny_model, colours, keep=keep, dtype=dtype)
         assert [state.step for state in states] == list(range(1, 8))
@@ -76,6 +78,56 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_weights, tiny_m
         theta, same = trained(tiny_weights, tiny_model, colours, accumulate=pieces)
         np.testing.assert_allclose(same, losses, rtol=1e-5)
         assert all(torch.allclose(theta[name], whole[name], atol=1e-5) for name in whole)
+
+
+def test_float16_follows_float32(tiny_weights, tiny_model, colours):
+    _, losses = trained(tiny_weights, tiny_model, colours)
+    _, half = trained(tiny_weights, tiny_model, colours, dtype=torch.float16)
+    np.testing.assert_allclose(half[0], losses[0], rtol=0.01)
+    assert half[-1] < 0.02  # a step or two were left out
+
+
+def test_a_step_whose_float16_gradients_overflow_is_left_out(tiny_weights, tiny_model, colours):
+    base, steps = image_tower(tiny_weights), []
+
+    def keep(snapshot):
+        state = snapshot()
+        same = all(torch.equal(state.tensors[f"theta/{name}"], w) for name, w in base.items())
+        steps.append((same, state.streams["scaler"]["scale"]))
+
+    recipe = RECIPE | {"warmup": 0}
+    finetune(
+        base, tiny_model, 1000 * head(), Split(*colours), steps=20, seed=0, dtype=torch.float16, keep=keep, **recipe
+    )
+    assert steps[0] == (True, 2.0**15)  # half the scale it began with
+    assert not steps[-1][0]
+    assert steps[-1][1] < 2.0**15
+
+
+def test_batches_tell_where_the_next_begins(colours):
+    """So that those that a thread drew ahead are no part of a snapshot."""
+    order, rng = Order(64, seed=1), np.random.default_rng(2)
+    drawn = list(batches(Split(*colours), order, rng, MOVED, 48, [slice(0, 20), slice(20, 48)], 3))
+    order, rng = Order(64, seed=0), np.random.default_rng(0)
+    order.rows, order.rng.bit_generator.state = drawn[0].rows, drawn[0].streams["order"]
+    rng.bit_generator.state = drawn[0].streams["shifts"]
+    again = list(batches(Split(*colours), order, rng, MOVED, 48, [slice(0, 48)], 2))
+    for whole, pieces in zip(again, drawn[1:]):
+        for part in (0, 1):
+            assert torch.equal(whole.pieces[0][part], torch.cat([piece[part] for piece in pieces.pieces]))
+
+
+def test_a_compiled_encoder_trains_alike(tiny_weights, tiny_model, colours):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    _, losses = trained(tiny_weights, tiny_model, colours)
+    _, same = trained(tiny_weights, compiled(tiny_model, backend), colours)
+    np.testing.assert_allclose(same, losses, rtol=1e-6)
+    assert len(graphs) == 1
 
 
 def test_everything_in_the_loss_is_on_one_device(tiny_weights, tiny_model, colours):

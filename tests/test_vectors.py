@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors.torch import save_file
 from tally.checkpoints import open_checkpoint, save
 from tally.errors import TallyError
 from tally.vectors import apply, difference, domain_names, narrow, open_vectors, save_model
@@ -106,7 +107,7 @@ def test_floats_that_cannot_be_merged_are_not_passed_over():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_files_whose_tensors_are_not_aligned(tmp_path, dtype):
     tensors = {"w": torch.randn(40).to(getattr(torch, dtype))}
-    save(tmp_path / "x", tensors, "model")
+    save_file(tensors, tmp_path / "x")
     content = (tmp_path / "x").read_bytes()
     length = int.from_bytes(content[:8], "little") + 1
     (tmp_path / "odd").write_bytes(

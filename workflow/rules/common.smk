@@ -30,10 +30,12 @@ except (WorkflowError, TallyError) as error:
 # The package is found without being installed, also inside a rule's conda environment. Without those environments
 # `python` is the one that runs Snakemake, whether its environment is activated or not.
 # The shell outlives a SIGTERM, for SLURM ends a job when it is gone: a training still has to write its snapshot.
-# Where and how carefully it runs is no part of what is made: it is neither in a command nor in params, which Snakemake compares.
+# Where and how it runs is no part of what is made: it is neither in a command nor in params, which Snakemake compares.
+HOW = {key.upper(): config[key] for key in ("device", "processes")}
+HOW |= {key.upper(): int(config[key]) for key in ("compile", "verify")}
 shell.prefix(
     f"trap : TERM; export PYTHONPATH={shlex.quote(workflow.basedir)}/workflow; "
-    f"export TALLY_DEVICE={config['device']} TALLY_PROCESSES={config['processes']} TALLY_VERIFY={int(config['verify'])}; "
+    f"export {' '.join(f'TALLY_{name}={value}' for name, value in HOW.items())}; "
     + (
         ""
         if workflow.deployment_settings.deployment_method

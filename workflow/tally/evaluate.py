@@ -9,6 +9,7 @@ import torch
 from tally.checkpoints import Checkpoint, open_checkpoint
 from tally.models.base import NOTHING, Model
 from tally.models.clip import Weights
+from tally.prefetch import ahead
 from tally.progress import count
 from tally.selection import choose_alpha
 from tally.statistics import pack_hits
@@ -60,6 +61,7 @@ class Examiner(NamedTuple):
     def hits(self, weights: Weights, head: Tensor, split: Split) -> np.ndarray:
         """Which examples are classified correctly: bool (N,)."""
         batches = zip(split.inputs.split(self.batch), split.labels.split(self.batch))
+        batches = ahead(batches, self.device, lambda batch, move: (move(batch[0]), batch[1]))
         found = [self.margins(weights, inputs, [(head, labels)]) for inputs, labels in batches]
         return torch.cat(found).numpy() > 0 if found else np.zeros(0, dtype=bool)
 
@@ -134,7 +136,7 @@ def scaled(base: Mapping[str, np.ndarray], vector: Mapping[str, np.ndarray], alp
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of the arithmetic: 'fp32', 'bf16', or 'auto', bfloat16 where the device multiplies it faster."""
+    """The dtype of the arithmetic: 'fp32', 'bf16', 'fp16', or 'auto', bfloat16 where the device multiplies it faster."""
     if name == "auto":
         fast = {
             "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
@@ -142,4 +144,4 @@ def precision(name: str, device: torch.device) -> torch.dtype:
             "mps": lambda: False,
         }
         name = "bf16" if fast[device.type]() else "fp32"
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

@@ -70,11 +70,10 @@ def _examination(args: argparse.Namespace):
     from tally.accelerators import take
     from tally.checkpoints import open_checkpoint
     from tally.evaluate import Bench, Examiner, precision, tensors
-    from tally.models.base import read_model
 
     torch.set_num_threads(args.threads)
     device = take(args.device)
-    model, base = read_model(args.model.parent), open_checkpoint(args.base)
+    model, base = options.model(args), open_checkpoint(args.base)
     examiner = Examiner(model, precision(args.precision, device), device=device)
     examiner = examiner._replace(frozen=examiner.cast(tensors(base, model.frozen)))
     bench = Bench.load(options.by_task(args.heads), options.by_task(args.data))

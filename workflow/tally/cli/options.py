@@ -30,10 +30,19 @@ def many(parser: Parser, *names: str) -> None:
 
 def arithmetic(parser: Parser) -> None:
     parser.add_argument(
-        "--precision", choices=("auto", "bf16", "fp32"), default="auto", help="arithmetic of the forward pass"
+        "--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="arithmetic of the forward pass"
     )
     setting(parser, "device", "auto", "auto, cpu, cuda (a free one), cuda:N or mps")
+    setting(parser, "compile", 0, "1 to have torch.compile fuse the encoder")
     threads(parser)
+
+
+def model(args: argparse.Namespace):
+    """The model beside the config that --model names."""
+    from tally.models.base import compiled, read_model
+
+    found = read_model(args.model.parent)
+    return compiled(found) if args.compile else found
 
 
 def setting(parser: Parser, name: str, default: int | str, about: str) -> None:

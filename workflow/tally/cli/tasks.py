@@ -92,10 +92,9 @@ def head(args: argparse.Namespace) -> None:
     from tally.checkpoints import open_checkpoint, save
     from tally.data.tasks import task
     from tally.evaluate import Examiner, precision, tensors
-    from tally.models.base import read_model
 
     device = take(args.device)
-    model, row = read_model(args.model.parent), task(args.task)
+    model, row = options.model(args), task(args.task)
     weights = tensors(open_checkpoint(args.base))
     classifier = model.head(weights, row.classes, row.templates)
     save(args.output, {"head": classifier.numpy()}, "head", {"task": row.name, "classes": list(row.classes)})
@@ -117,14 +116,13 @@ def finetune(args: argparse.Namespace) -> None:
     from tally.evaluate import Examiner, load_split, precision, tensors
     from tally.files import sha256
     from tally.finetune import finetune as train
-    from tally.models.base import read_model
     from tally.ranks import joined, multiply
     from tally.snapshots import Keeper
 
     multiply(args.processes, args.device)
     device = take(args.device)
     dtype = precision(args.precision, device)
-    model = read_model(args.model.parent)
+    model = options.model(args)
     recipe = {key: getattr(args, key) for key in RECIPE}
     # two tasks of one seed see different orders; the name decides, so that a suite's order does not
     order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])

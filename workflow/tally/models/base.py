@@ -50,6 +50,15 @@ def read_model(folder: Path) -> Model:
     )
 
 
+def compiled(model: Model, backend: str = "inductor") -> Model:
+    """The model with an encoder that torch.compile fuses when it is first called; results differ by rounding.
+
+    What cannot be compiled, for want of a compiler say, is told in a warning and computed as it is.
+    """
+    torch._dynamo.config.suppress_errors = True
+    return model._replace(encode=torch.compile(model.encode, backend=backend))
+
+
 def zero_shot_head(
     clip: Clip, tokenize: Callable[[Sequence[str]], Tensor], weights: Weights, classes: Sequence[str], templates: Sequence[str]
 ) -> Tensor:  # fmt: skip
