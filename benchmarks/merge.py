@@ -4,7 +4,8 @@
 
 Base and fine-tuned checkpoints have the true shapes of open_clip's image towers and heavy-tailed task vectors. Every
 measurement is a process of its own; its peak memory is anonymous memory, not the pages of the files that it maps.
-The plain read maps the same files and sums them; it is measured in the same run, before each row.
+The plain read maps the same files and sums them; it is measured in the same run, before each row. Checkpoints of others
+bear no checksums, so these are read without; --verify measures what comparing costs where they do.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tally import vectors
+from tally import checksums, vectors
 from tally.checkpoints import create, open_checkpoint
 from tally.merging import merge
 from tally.vectors import narrow
@@ -176,6 +177,7 @@ def run(job: dict) -> dict:
     """Inside that process: the measurement and its peak memory."""
     peak = Peak()
     peak.start()
+    checksums.verify = job["verify"] and job["call"] == "tally"
     call = {"plain": plain, "tally": tally, "dense": dense}[job["call"]]
     arguments = [job["method"]] if job["call"] != "plain" else []
     finetuned = {task: Path(path) for task, path in job["finetuned"].items()}
@@ -193,6 +195,7 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32"])
     parser.add_argument("--folder", type=Path, help="where checkpoints are made and kept (default: a temporary one)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--verify", action="store_true", help="compare the tensors with their checksums")
     parser.add_argument("--rounds", type=int, default=3, help="the fastest of so many runs counts")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -210,7 +213,7 @@ def main() -> None:
         for dtype in options.dtype:
             for tasks in options.tasks:
                 base, finetuned = make(folder, model, dtype, tasks)
-                job = {"base": str(base), "folder": str(folder), "threads": options.threads}
+                job = {"base": str(base), "folder": str(folder), "threads": options.threads, "verify": options.verify}
                 job["finetuned"] = {task: str(path) for task, path in finetuned.items()}
                 size = sum(int(np.prod(shape)) for shape in shapes(model).values())
                 fits = 5 * 4 * size * tasks < available()
