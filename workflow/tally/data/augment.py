@@ -34,3 +34,34 @@ def shifted(images: Tensor, by: Tensor) -> Tensor:
 
 
 MOVED = Augment(shifts, shifted)
+
+
+def cropping(
+    resolution: int, scale: tuple[float, float] = (0.9, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> Augment:
+    """The paper's augmentation: open_clip's training transform, torchvision's RandomResizedCrop, bicubic.
+
+    From the prepared picture, R x R, where the authors crop the original: its borders beyond the square are not seen.
+    """
+
+    def boxes(n: int, rng: np.random.Generator) -> Tensor:
+        """Top, left, height and width of n crops: int64 (4, n); of ten tries the first that lies inside, else the whole."""
+        share = rng.uniform(*scale, (10, n))
+        stretch = np.exp(rng.uniform(*np.log(ratio), (10, n)))
+        width, height = np.round(resolution * np.sqrt([share * stretch, share / stretch])).astype(np.int64)
+        inside = (width <= resolution) & (height <= resolution)
+        first = inside.argmax(axis=0), np.arange(n)
+        width, height = (np.where(inside.any(axis=0), side[first], resolution) for side in (width, height))
+        top, left = rng.integers(0, resolution - height + 1), rng.integers(0, resolution - width + 1)
+        return torch.from_numpy(np.stack([top, left, height, width]))
+
+    return Augment(boxes, cropped)
+
+
+def cropped(images: Tensor, boxes: Tensor) -> Tensor:
+    """Each picture's box (top, left, height, width), enlarged to the whole, as PIL does it: uint8 (B, 3, R, R) to the same."""
+    out = torch.empty_like(images)
+    for image, into, (top, left, height, width) in zip(images, out, boxes.T.tolist()):
+        box = image[None, :, top : top + height, left : left + width]
+        into.copy_(F.interpolate(box, size=image.shape[1:], mode="bicubic", antialias=True)[0])
+    return out

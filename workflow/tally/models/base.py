@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from tally.data.augment import MOVED, Augment
+from tally.data.augment import MOVED, Augment, cropping
 from tally.errors import TallyError
 from tally.files import read_json
+from tally.models import bpe
 from tally.models.clip import Clip, Weights, encode_image, encode_text
 from tally.models.words import Words
 from torch import Tensor
@@ -31,22 +32,27 @@ class Model(NamedTuple):
 
 
 def read_model(folder: Path) -> Model:
-    """The model of a folder such as resources/mini-clip: `open_clip_config.json` and `words.json`."""
-    for name in ("open_clip_config.json", "words.json"):
-        if not (folder / name).exists():
-            raise TallyError(f"{folder} holds no {name}: a model folder has it beside model.safetensors")
+    """The model of a folder such as resources/mini-clip: `open_clip_config.json`, and `words.json` if it has its own words.
+
+    Without words.json it is one of open_clip's, with OpenAI's tokenizer and the training pictures cropped as the authors do.
+    """
+    if not (folder / "open_clip_config.json").exists():
+        raise TallyError(f"{folder} holds no open_clip_config.json: a model folder has it beside model.safetensors")
     config = read_json(folder / "open_clip_config.json")
     clip = Clip.from_config(config)
-    words = Words.load(folder / "words.json", config["model_cfg"]["text_cfg"]["vocab_size"])
+    own = folder / "words.json"
+    words = Words.load(own, config["model_cfg"]["text_cfg"]["vocab_size"]) if own.exists() else None
 
     def tokenize(texts: Sequence[str]) -> Tensor:
+        if words is None:
+            return bpe.tokenize(texts, clip.context)
         return torch.from_numpy(words.batch([words.encode(text) for text in texts], clip.context))
 
     return Model(
         encode=lambda weights, images: encode_image(weights, clip, images),
         head=partial(zero_shot_head, clip, tokenize),
         domain=("visual.",),
-        augment=MOVED,
+        augment=cropping(clip.resolution) if words is None else MOVED,
     )
 
 
