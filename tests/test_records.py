@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from fake import FORMATS, fake_suite
@@ -95,3 +96,14 @@ def test_missing_files_are_named(folder, tmp_path):
     (folder.parent / "heads" / "dtd.json").unlink()
     with pytest.raises(TallyError, match=r"dtd\.json: not found"):
         load_suite(folder)
+
+
+def test_provenance_says_what_was_trained_elsewhere(tmp_path):
+    folder = fake_suite(tmp_path, tasks=3, examples=20)
+    assert load_suite(folder).provenance == ""
+    for i, task in enumerate(("cars", "dtd")):
+        path = folder.parent / "finetuned" / f"{task}.json"
+        facts = {"published": "owner/models-{name}", "source": f"owner/models-{task}", "revision": "0123456789"[i:]}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": facts}))
+    assert load_suite(folder).provenance == "owner/models-{name}; own training of eurosat"
+    assert replace(load_suite(folder), tasks=("cars",)).provenance == "owner/models-{name} at 0123456"

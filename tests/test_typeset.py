@@ -1,3 +1,5 @@
+import json
+
 import pandas as pd
 import pytest
 from fake import fake_suite
@@ -104,3 +106,21 @@ def test_the_printed_main_table_shows_the_chosen_k_and_two(suites, tmp_path):
     lines = [line for line in (tmp_path / "main.md").read_text().splitlines() if "Consensus TIES" in line]
     assert [line.split("|")[1].strip() for line in lines] == ["Consensus TIES, k = 1 (chosen)", "Consensus TIES, k = 2"]
     assert "nan" not in "".join(path.read_text().lower() for path in tmp_path.iterdir())
+
+
+def test_what_was_trained_elsewhere_is_a_column_and_a_note(tmp_path):
+    folder = fake_suite(tmp_path, tasks=2, examples=20)
+    for task in ("cars", "dtd"):
+        path = folder.parent / "finetuned" / f"{task}.json"
+        facts = {"provenance": {"published": "owner/models", "source": "owner/models", "revision": "0123456789"}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    write_tables(load_suite(folder), COUNTS, tmp_path / "tables")
+    for name in ("main", "per_task", "paired", "choices"):
+        table = pd.read_csv(tmp_path / "tables" / f"{name}.csv")
+        assert set(table["provenance"]) == {"owner/models at 0123456"}, name
+        for ending in ("md", "tex"):
+            assert (
+                "Fine-tuned models: owner/models at 0123456." in (tmp_path / "tables" / f"{name}.{ending}").read_text()
+            )
+    write_suites_table({"two": read_main(tmp_path / "tables" / "main.csv")}, tmp_path / "suites")
+    assert set(pd.read_csv(tmp_path / "suites.csv")["provenance"]) == {"owner/models at 0123456"}

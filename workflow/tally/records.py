@@ -38,6 +38,18 @@ class Suite:
         """Test accuracy per task, 0..1."""
         return {task: float(self.hits[candidate][task].mean()) for task in self.tasks}
 
+    @property
+    def provenance(self) -> str:
+        """Where the fine-tuned models were published, and which were trained here; "" if all were."""
+        origin = {task: self.per_task["fine-tuned"][task].get("provenance") for task in self.tasks}
+        sources = dict.fromkeys(facts["published"] for facts in origin.values() if facts)
+        texts = []
+        for source in sources:
+            revisions = {f.get("revision", "") for f in origin.values() if f and f["published"] == source}
+            texts.append(f"{source} at {min(revisions)[:7]}" if len(revisions) == 1 and min(revisions) else source)
+        own = [task for task, facts in origin.items() if not facts]
+        return "; ".join(texts + [f"own training of {', '.join(own)}"] * bool(own)) if texts else ""
+
 
 def load_suite(
     folder: Path | str,

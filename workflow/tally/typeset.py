@@ -37,6 +37,10 @@ STORAGE = (
     "normalized accuracy minus that of fp32-fp32-packed on the same test examples. Bold: at most half the paper's bits and at "
     "most 0.2 points less."
 )
+COMPARISON = (
+    "Difference: ours minus the paper's; in brackets, how many standard errors that is. The error is that of ours over the draw "
+    "of test examples alone; another fine-tuning moves the numbers too. Bold: storage that agrees to the printed digit."
+)
 CHOICES = "What validation data chose: alpha of each merged vector, lambda of each TALL mask. All that was tried is in accuracy/ and masks/."
 SUITES = (
     "Absolute test accuracy in percent, in brackets normalized; Gb are 10⁹ bits. Bold as in each suite's main table."
@@ -172,6 +176,31 @@ def show_suites(table: pd.DataFrame) -> Shown:
     return Shown(header, rows, bold, starts(methods), SUITES)
 
 
+def show_comparison(table: pd.DataFrame) -> Shown:
+    """Ours beside the paper's, a row per method: of each quantity ours, theirs, and the difference in standard errors."""
+    names = {"absolute": "Absolute %", "normalized": "Normalized %", "gigabits": "Gb"}
+    header = ["Method"]
+    for quantity, name in names.items():
+        header += [name, f"paper's {name}"] + ([] if quantity == "gigabits" else ["difference (errors)"])
+    rows, bold, methods = [], set(), list(dict.fromkeys(table["method"]))
+    cells = {(r.method, r.quantity): r for r in table.itertuples()}
+    for method in methods:
+        k = table.loc[table["method"] == method, "k"].iloc[0]
+        row = [label(method, k)]
+        for quantity in names:
+            cell = cells.get((method, quantity))
+            if cell is None:
+                row += [""] * (2 if quantity == "gigabits" else 3)
+                continue
+            if cell.agrees and quantity == "gigabits":
+                bold.add((len(rows), len(row)))
+            row += [f"{cell.ours:.1f}", f"{cell.paper:.1f}"]
+            if quantity != "gigabits":
+                row.append(signed(cell.difference) + ("" if pd.isna(cell.errors) else f" ({signed(cell.errors)})"))
+        rows.append(row)
+    return Shown(header, rows, bold, starts(methods), COMPARISON)
+
+
 def markdown(shown: Shown) -> str:
     """A pipe table, the first column to the left, numbers to the right; below it the note."""
     from tabulate import tabulate
@@ -210,9 +239,15 @@ def latex(shown: Shown) -> str:
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def write_table(table: pd.DataFrame, shown: Shown, stem: Path | str) -> None:
-    """Write <stem>.csv, .md and .tex, each whole or not at all. The same numbers give the same bytes."""
+def write_table(table: pd.DataFrame, shown: Shown, stem: Path | str, provenance: str = "") -> None:
+    """Write <stem>.csv, .md and .tex, each whole or not at all. The same numbers give the same bytes.
+
+    provenance: where the fine-tuned models come from, if not all were trained here; a column of the CSV, in print a note.
+    """
     stem = Path(stem)
+    if provenance:
+        table = table.assign(provenance=provenance)
+        shown = shown._replace(note=f"{shown.note} Fine-tuned models: {provenance}.")
     csv = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     for ending, text in (("csv", csv), ("md", markdown(shown)), ("tex", latex(shown))):
         write_bytes(stem.with_name(f"{stem.name}.{ending}"), text.encode())
@@ -226,13 +261,14 @@ def write_tables(suite: Suite, counts: Mapping[str, int], folder: Path | str, se
     samples, folder = bootstrap(suite.hits, seed=seed), Path(folder)
     main, per_task = main_table(suite, samples, counts), per_task_table(suite)
     paired, choices = paired_table(suite, samples), choices_table(suite)
-    write_table(main.drop(columns="chosen"), show_main(main), folder / "main")  # choices has it
-    write_table(per_task, show_per_task(per_task), folder / "per_task")
-    write_table(paired, show_paired(paired), folder / "paired")
-    write_table(choices, show_choices(choices), folder / "choices")
+    write_table(main.drop(columns="chosen"), show_main(main), folder / "main", suite.provenance)  # choices has it
+    write_table(per_task, show_per_task(per_task), folder / "per_task", suite.provenance)
+    write_table(paired, show_paired(paired), folder / "paired", suite.provenance)
+    write_table(choices, show_choices(choices), folder / "choices", suite.provenance)
 
 
 def write_suites_table(mains: Mapping[str, pd.DataFrame], stem: Path | str) -> None:
     """Write main tables side by side, {suite: frame}, in the order given, as <stem>.csv, .md and .tex."""
     table = suites_table(mains)
-    write_table(table, show_suites(table), stem)
+    found = {text: None for main in mains.values() if "provenance" in main for text in main["provenance"]}
+    write_table(table, show_suites(table), stem, "; ".join(found))

@@ -1,4 +1,4 @@
-"""Verbs that read counts: table, figure, storage-table, suites; and those that look at a run: summary, failures."""
+"""Verbs that read counts: table, figure, compare, storage-table, suites; and those that look at a run: summary, failures."""
 
 import argparse
 import time
@@ -12,6 +12,11 @@ def register(verbs) -> None:
     _suite(p)
     options.files(p, "base", "vector")
     _formats(p)
+
+    p = options.verb(verbs, compare, "compare")
+    _suite(p)
+    options.files(p, "base", "vector", "paper")
+    p.add_argument("--output", type=Path, required=True, metavar="STEM", help="path without its ending")
 
     p = options.verb(verbs, figure, "figure")
     _suite(p)
@@ -58,20 +63,42 @@ def _formats(parser: options.Parser) -> None:
 
 def table(args: argparse.Namespace) -> None:
     """Write a suite's tables as CSV, Markdown and LaTeX."""
+    from tally.records import load_suite
+    from tally.typeset import write_tables
+
+    suite = load_suite(args.folder, args.tasks, args.candidates, args.formats)
+    write_tables(suite, _counts(args), args.folder / "tables")
+
+
+def _counts(args: argparse.Namespace) -> dict[str, int]:
+    """How many weights --base has, inside the domain (those of --vector) and outside."""
     from math import prod
 
     from tally.checkpoints import open_checkpoint
-    from tally.records import load_suite
-    from tally.typeset import write_tables
 
     def weights(path: Path) -> int:
         file = open_checkpoint(path)
         return sum(prod(file.shape(name)) for name in file.names)
 
     domain = weights(args.vector)
-    counts = {"domain_weights": domain, "frozen_weights": weights(args.base) - domain}
-    suite = load_suite(args.folder, args.tasks, args.candidates, args.formats)
-    write_tables(suite, counts, args.folder / "tables")
+    return {"domain_weights": domain, "frozen_weights": weights(args.base) - domain}
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Put a suite's numbers beside those that the paper printed, with the difference in standard errors."""
+    from tally.comparison import comparison
+    from tally.printed import printed
+    from tally.records import load_suite
+    from tally.statistics import bootstrap
+    from tally.typeset import show_comparison, write_table
+
+    suite = load_suite(args.folder, args.tasks, args.candidates)
+    rows, source = printed(args.paper, suite.model, suite.tasks)
+    table = comparison(suite, bootstrap(suite.hits), _counts(args), rows)
+    shown = show_comparison(table)
+    shown = shown._replace(note=f"{shown.note} Paper's: {source}.")
+    write_table(table, shown, args.output, suite.provenance)
+    print(args.output.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 def figure(args: argparse.Namespace) -> None:

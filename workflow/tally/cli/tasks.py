@@ -1,8 +1,9 @@
-"""Verbs of what belongs to one task: base, prepare, head, finetune, vector; and the base model's own making."""
+"""Verbs of what belongs to one task: base, prepare, head, finetune, vector; and the embedded base model's own making."""
 
 import argparse
 import hashlib
 import json
+import math
 import signal
 
 from tally.cli import options
@@ -26,7 +27,9 @@ def register(verbs) -> None:
     p = options.verb(verbs, finetune, "finetune")
     p.add_argument("--task", required=True)
     options.files(p, "model", "base", "data", "head", "output", "counts")
-    p.add_argument("--steps", type=int, required=True, help="optimizer steps")
+    length = p.add_mutually_exclusive_group(required=True)
+    length.add_argument("--steps", type=int, help="optimizer steps")
+    length.add_argument("--epochs", type=int, help="times through the training data")
     p.add_argument("--batch", type=int, default=128, help="images per step")
     p.add_argument("--lr", type=float, required=True, help="peak learning rate")
     p.add_argument("--warmup", type=int, default=0, help="steps of linear warm-up")
@@ -39,6 +42,11 @@ def register(verbs) -> None:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--minutes", type=float, default=10, help="minutes between snapshots of the training")
     options.setting(p, "processes", 1, "processes that train together and share --threads")
+    options.arithmetic(p)
+
+    p = options.verb(verbs, count, "count")
+    p.add_argument("--task", required=True)
+    options.files(p, "model", "base", "data", "head", "finetuned", "counts")
     options.arithmetic(p)
 
     p = options.verb(verbs, vector, "vector")
@@ -96,6 +104,9 @@ def head(args: argparse.Namespace) -> None:
     device = take(args.device)
     model, row = options.model(args), task(args.task)
     weights = tensors(open_checkpoint(args.base))
+    text = args.model.with_name("text.safetensors")  # of a model that keeps apart what only heads are made with
+    if text.exists():
+        weights |= tensors(open_checkpoint(text))
     classifier = model.head(weights, row.classes, row.templates)
     save(args.output, {"head": classifier.numpy()}, "head", {"task": row.name, "classes": list(row.classes)})
     _write_counts(args, Examiner(model, precision(args.precision, device), device=device), weights, classifier)
@@ -123,6 +134,9 @@ def finetune(args: argparse.Namespace) -> None:
     device = take(args.device)
     dtype = precision(args.precision, device)
     model = options.model(args)
+    examples = load_split(args.data, "train")
+    if args.epochs is not None:
+        args.steps = args.epochs * math.ceil(len(examples.labels) / args.batch)
     recipe = {key: getattr(args, key) for key in RECIPE}
     # two tasks of one seed see different orders; the name decides, so that a suite's order does not
     order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])
@@ -146,7 +160,7 @@ def finetune(args: argparse.Namespace) -> None:
             done = start.step if start else 0
             steps = iter(progress.bar(range(done, args.steps), f"fine-tune {args.task}", args.steps, "step", done))
             weights = train(
-                weights, model, classifier, load_split(args.data, "train"), frozen=frozen, **recipe, seed=order, dtype=dtype,
+                weights, model, classifier, examples, frozen=frozen, **recipe, seed=order, dtype=dtype,
                 device=device, ranks=ranks, start=start, report=lambda step, loss: next(steps), keep=keeper.keep,
             )  # fmt: skip
     if ranks.rank > 0:
@@ -156,8 +170,23 @@ def finetune(args: argparse.Namespace) -> None:
     keeper.done()
 
 
-def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> None:
-    """Count on validation and test data. `weights` hold the domain's and the frozen ones."""
+def count(args: argparse.Namespace) -> None:
+    """Count what a fine-tuned model gets right that was not trained here."""
+    from tally.accelerators import take
+    from tally.checkpoints import open_checkpoint
+    from tally.evaluate import Examiner, precision, tensors
+    from tally.published import provenance
+
+    device = take(args.device)
+    model, finetuned = options.model(args), open_checkpoint(args.finetuned)
+    weights = tensors(open_checkpoint(args.base), model.frozen) | tensors(finetuned)
+    classifier = tensors(open_checkpoint(args.head))["head"]
+    examiner = Examiner(model, precision(args.precision, device), device=device)
+    _write_counts(args, examiner, weights, classifier, provenance=provenance(finetuned.metadata))
+
+
+def _write_counts(args: argparse.Namespace, examiner, weights, classifier, **facts) -> None:
+    """Count on validation and test data. `weights` hold the domain's and the frozen ones; `facts` stand beside the counts."""
     import torch
     from tally.evaluate import load_split
     from tally.files import write_json
@@ -169,7 +198,7 @@ def _write_counts(args: argparse.Namespace, examiner, weights, classifier) -> No
     half = examiner.cast({name: w for name, w in weights.items() if name.startswith(read)})
     with timed("evaluation"):
         splits = {s: pack_hits(examiner.hits(half, classifier, load_split(args.data, s))) for s in ("val", "test")}
-    write_json(args.counts, {"task": args.task, **splits})
+    write_json(args.counts, {"task": args.task, **splits, **facts})
 
 
 def vector(args: argparse.Namespace) -> None:

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from fake import fake_suite
+from tally.comparison import comparison
+from tally.printed import Printed
+from tally.records import CONSENSUS, load_suite
+from tally.statistics import bootstrap, normalized_accuracy
+from tally.storage import gigabits
+from tally.typeset import show_comparison
+
+COUNTS = {"domain_weights": 87_849_216, "frozen_weights": 25_599_489}
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    return load_suite(fake_suite(tmp_path_factory.mktemp("paper"), tasks=4, examples=100))
+
+
+def test_comparison_equals_a_dense_computation(suite):
+    samples = bootstrap(suite.hits, resamples=200)
+    rows = {
+        "ties": Printed(75.0, 81.0, 3.6),
+        "consensus-ties": Printed(74.8, None, 3.7),
+        "tall-ties": Printed(93.0, 100.3, None),
+    }
+    table = comparison(suite, samples, COUNTS, rows)
+    assert list(zip(table["method"], table["quantity"])) == [
+        ("ties", "absolute"), ("ties", "normalized"), ("ties", "gigabits"), ("consensus-ties", "absolute"),
+        ("consensus-ties", "gigabits"), ("tall-ties", "absolute"), ("tall-ties", "normalized"),
+    ]  # fmt: skip
+    for row in table.itertuples():
+        name = f"{row.method}-k2" if row.method in CONSENSUS else row.method
+        hits = [suite.hits[name][task] for task in suite.tasks]
+        p, n = np.array([h.mean() for h in hits]), np.array([len(h) for h in hits])
+        ours, error = {
+            "absolute": (100 * p.mean(), 100 * np.sqrt((p * (1 - p) / n).sum()) / 4),
+            "normalized": (
+                100 * normalized_accuracy(suite.accuracy(name), suite.accuracy("fine-tuned")),
+                100 * samples[name].std(),
+            ),
+            "gigabits": (gigabits(row.method, **COUNTS, tasks=4), 0),
+        }[row.quantity]
+        assert (row.ours, row.error) == (pytest.approx(ours), pytest.approx(error))
+        assert row.difference == pytest.approx(ours - row.paper)
+        if error:
+            assert row.errors == pytest.approx((ours - row.paper) / error)
+    assert table.loc[table["quantity"] == "gigabits", "agrees"].tolist() == [True, False]
+
+
+def test_the_comparison_in_print(suite):
+    rows = {"ties": Printed(75.0, 81.0, 3.6), "consensus-ties": Printed(74.8, None, 3.7)}
+    shown = show_comparison(comparison(suite, bootstrap(suite.hits, resamples=50), COUNTS, rows))
+    assert [row[0] for row in shown.rows] == ["TIES", "Consensus TIES, k = 2"]
+    assert all(len(row) == len(shown.header) == 9 for row in shown.rows)
+    assert shown.rows[0][2] == "75.0"
+    assert shown.rows[1][5] == ""
+    assert shown.bold == {(0, 7)}
