@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/models.smk"
 include: "workflow/rules/tasks.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/evaluate.smk"
@@ -37,6 +38,7 @@ rule all:
         collect("<store>/{suite}/figures/{figure}.png", suite=config["suites"], figure=list(figures())),
         collect("<store>/{suite}/bundles/{method}.safetensors", suite=config["suites"], method=masked()),
         storage_outputs(),
+        collect("<store>/{suite}/tables/paper.csv", suite=compared()),
         # with its figure; one suite's would say what its own table says
         "<store>/tables/suites.csv" if len(SUITES) > 1 else [],
 

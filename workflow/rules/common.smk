@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 import shlex
 import sys
 from collections import Counter
@@ -18,6 +19,8 @@ from tally.data.task import fingerprint, modules  # noqa: E402
 from tally.data.tasks import task  # noqa: E402
 from tally.errors import TallyError  # noqa: E402
 from tally.merging import METHODS as REGISTRY  # noqa: E402
+from tally.models.architecture import architecture, weights_of  # noqa: E402
+from tally.printed import has_table  # noqa: E402
 
 try:
     validate(config, "../schemas/config.schema.yaml")
@@ -44,9 +47,14 @@ shell.prefix(
 )
 
 
+BASE = config["base"]  # where the base model comes from, if it is no folder of resources
+PUBLISHED = config["finetuned"]  # and the fine-tuned ones, if they are not trained here
+MODEL = f"{config['results']}/{config['model']}/model" if BASE["source"] else f"{config['resources']}/{config['model']}"
+
+
 pathvars:
     store=f"{config['results']}/{config['model']}",
-    model=f"{config['resources']}/{config['model']}",
+    model=MODEL,
 
 
 # GPUs of a job that runs a model. With `auto` a machine's GPUs are used where there are any, but none is asked for.
@@ -55,6 +63,8 @@ SUITES = config["suites"]
 MERGING = config["merging"]
 METHODS = config["methods"]
 
+# what the paper printed
+PAPER = os.path.relpath(f"{workflow.basedir}/resources/paper/vision.json")
 TABLES = ["main", "per_task", "paired", "choices"]
 
 # methods that count votes: whose TALL masks
@@ -75,6 +85,33 @@ def tasks(suite):
 
 def all_tasks():
     return sorted({task for suite in SUITES.values() for task in suite})
+
+
+def published():
+    """The tasks whose fine-tuned models others published."""
+    if not PUBLISHED["source"]:
+        return []
+    return [task for task in all_tasks() if not PUBLISHED["names"] or task in PUBLISHED["names"]]
+
+
+def only(names):
+    """A wildcard's constraint to these names; to nothing if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def own_words():
+    """The words of a model that has its own."""
+    return [] if BASE["source"] else "<model>/words.json"
+
+
+def text_weights():
+    """What heads are made with beside the base, of a model that keeps it apart."""
+    return "<model>/text.safetensors" if BASE["source"] else []
+
+
+def compared():
+    """The suites whose tables the paper has."""
+    return [suite for suite in SUITES if has_table(Path(PAPER), config["model"], tasks(suite))]
 
 
 def of_tasks(pattern):
@@ -208,7 +245,13 @@ def across(name):
 
 def recipe(wildcards):
     """The fine-tuning of one task as flags; only what concerns this task, so others' changes do not rerun it."""
-    values = config["finetune"] | config["tasks"].get(wildcards.task, {})
+    own = config["tasks"].get(wildcards.task, {})
+    values = config["finetune"] | own
+    # the task's own length goes before that of all
+    by_epochs = "epochs" in own or (values["epochs"] and "steps" not in own)
+    del values["steps" if by_epochs else "epochs"]
+    if by_epochs and values["epochs"] == "task":
+        values["epochs"] = task(wildcards.task).epochs
     if values["accumulate"] == 1:  # as trainings that are older than this key were made: they are not to be redone
         del values["accumulate"]
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(values.items()))
@@ -237,7 +280,9 @@ CACHE = "omit-software" if workflow.workflow_settings.cache is not None else Fal
 
 def weights_mb():
     """Megabytes of the model's weights in float32; 0 if the model is not there, which Snakemake then says itself."""
-    path = Path(config["resources"]) / config["model"] / "model.safetensors"
+    if BASE["source"]:
+        return 4 * weights_of(architecture(BASE["architecture"])) / 2**20
+    path = Path(MODEL) / "model.safetensors"
     if not path.exists():
         return 0
     try:

@@ -39,6 +39,38 @@ rule table:
         " --base {input.base} --vector {input.vector} --formats {params.formats} 2> {log}"
 
 
+rule compare:
+    input:
+        unpack(counts_of_suite),
+        base="<store>/base.safetensors",
+        vector=lambda wildcards: f"<store>/task_vectors/{tasks(wildcards.suite)[0]}.safetensors",
+        paper=PAPER,
+        code=code("comparison", "printed", "records", "statistics", "storage", "tables", "typeset"),
+    output:
+        csv=report("<store>/{suite}/tables/paper.csv", caption="../report/paper.rst", **shown("Tables", "paper")),
+        other=multiext("<store>/{suite}/tables/paper", ".md", ".tex"),
+    log:
+        "<store>/logs/compare/{suite}.log",
+    benchmark:
+        "<store>/benchmarks/compare/{suite}.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500, copies=0),
+        runtime=30,
+    params:
+        folder=subpath(output.csv, ancestor=2),
+        tasks=lambda wildcards: tasks(wildcards.suite),
+        candidates=lambda wildcards: list(candidates(wildcards.suite)),
+        stem=lambda wildcards, output: output.csv.removesuffix(".csv"),
+    message:
+        "{wildcards.suite} beside the paper's numbers"
+    shell:
+        "python -m tally compare --folder {params.folder} --tasks {params.tasks} --candidates {params.candidates}"
+        " --base {input.base} --vector {input.vector} --paper {input.paper} --output {params.stem} 2> {log}"
+
+
 rule figure:
     input:
         unpack(counts_of_suite),

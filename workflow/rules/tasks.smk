@@ -40,7 +40,7 @@ rule prepare:
         mem_mb=memory(4000, copies=0),
         runtime=60,
     params:
-        resources=subpath(input.model, ancestor=2),
+        resources=config["resources"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
     message:
         "Images of {wildcards.task}: decode, resize, split"
@@ -52,7 +52,8 @@ rule prepare:
 rule head:
     input:
         model="<model>/open_clip_config.json",
-        words="<model>/words.json",
+        words=own_words(),
+        text=text_weights(),
         base="<store>/base.safetensors",
         data="<store>/data/{task}.safetensors",
         code=code("models/base", "models/clip", "models/words"),
@@ -96,6 +97,8 @@ rule finetune:
         "<store>/logs/finetune/{task}.log",
     benchmark:
         "<store>/benchmarks/finetune/{task}.tsv"
+    wildcard_constraints:
+        task=only([task for task in all_tasks() if task not in published()]),
     cache: CACHE
     conda:
         "../../envs/train.yaml"

@@ -5,6 +5,7 @@ from typing import Any
 
 from tally.data.tasks import task
 from tally.errors import TallyError
+from tally.models.architecture import architecture
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -21,6 +22,7 @@ def check(config: Mapping[str, Any]) -> None:
             raise TallyError(
                 f"config, merging.ks: k = {too_large[0]} is out of range for suite {name} with {len(members)} tasks; use 0 to {len(members) + 1}"
             )
+    _check_sources(config)
     named = {member for members in config["suites"].values() for member in members}
     if {"DTD", "DTD-leaky"} <= named:
         raise TallyError("config, suites: DTD and DTD-leaky are never in one run, nor in one table; choose one of them")
@@ -29,3 +31,22 @@ def check(config: Mapping[str, Any]) -> None:
             raise TallyError(
                 f"config, tasks: {name} has a recipe but is in no suite; add it to one or remove the recipe"
             )
+
+
+def _check_sources(config: Mapping[str, Any]) -> None:
+    """A base from elsewhere has an architecture that is known, and published models are of known tasks."""
+    if config["base"]["source"]:
+        try:
+            architecture(config["base"]["architecture"])
+        except TallyError as error:
+            raise TallyError(f"config, base.architecture: {error}") from None
+    for name in config["finetuned"]["names"]:
+        try:
+            task(name)
+        except TallyError as error:
+            raise TallyError(f"config, finetuned.names: {error}") from None
+    rows = {name: task(name) for members in config["suites"].values() for name in members}
+    if config["finetune"]["epochs"] == "task":
+        for name, row in rows.items():
+            if row.epochs is None and not {"steps", "epochs"} & config["tasks"].get(name, {}).keys():
+                raise TallyError(f"config, finetune.epochs: {name} has no epochs in its row; give it some under tasks")

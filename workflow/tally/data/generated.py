@@ -16,6 +16,7 @@ from tally.data.splits import Splits
 
 Picture = Callable[[int, int, bool, random.Random], tuple[Image.Image, dict[str, float]]]
 SIZES = {"train": 3600, "val": 400, "test": 1000}
+FEW = {"train": 64, "val": 16, "test": 32}  # for rehearsals at a large model's resolution
 
 
 def stream(name: str, split: str, seed: int) -> random.Random:
@@ -28,8 +29,17 @@ def generate(name: str, picture: Picture, classes: int, resources: Path, resolut
 
     `resources` is not read; every source of the task table takes it.
     """
+    return _draw(SIZES, name, picture, classes, resolution, seed)
+
+
+def generate_few(name: str, picture: Picture, classes: int, resources: Path, resolution: int, seed: int) -> Splits:
+    """The same with FEW pictures."""
+    return _draw(FEW, name, picture, classes, resolution, seed)
+
+
+def _draw(sizes: dict[str, int], name: str, picture: Picture, classes: int, resolution: int, seed: int) -> Splits:
     splits = {}
-    for split, n in SIZES.items():
+    for split, n in sizes.items():
         rng = stream(name, split, seed)
         images = np.empty((n, 3, resolution, resolution), dtype=np.uint8)
         labels = np.arange(n, dtype=np.int64) % classes

@@ -1,10 +1,10 @@
 """The tasks, a row each, and the suites they form. A new data set is a new row, in the file of its benchmark."""
 
-from tally.data import embedded, vision
+from tally.data import embedded, rehearsal, vision
 from tally.data.task import Task
 from tally.errors import TallyError
 
-TASKS: dict[str, Task] = {row.name: row for row in (*embedded.ROWS, *vision.ROWS)}
+TASKS: dict[str, Task] = {row.name: row for row in (*embedded.ROWS, *vision.ROWS, *rehearsal.ROWS)}
 SUITES: dict[str, tuple[str, ...]] = {
     f"{name}-{n}": tuple(row.name for row in rows[:n])
     for name, rows in (("mini", embedded.ROWS), ("vision", vision.ROWS))
