@@ -18,10 +18,11 @@ from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from tally.checkpoints import FLOATS, FORMAT, TORCH, Checkpoint, as_checkpoint, create, open_checkpoint
+from tally.checkpoints import FLOATS, FORMAT, TORCH, Checkpoint, as_checkpoint, open_checkpoint
 from tally.codec import CODECS, Frames
 from tally.encoding import VECTOR, Restored, dequantize, rounded, rows, widened
 from tally.errors import TallyError
+from tally.folders import model_like
 from tally.progress import bar
 
 CHUNK = 1 << 18  # weights in hand at once: fits the cache; a multiple of 8. Memory depends on it and not on P
@@ -173,11 +174,10 @@ class Bundle(Mapping):
         return out
 
     def restore(self, task: str, path) -> None:
-        """Write theta_t with the base's names, shapes and dtypes as one safetensors file, atomically."""
+        """Write theta_t with the base's names, shapes and dtypes, one file or a folder as the base is, atomically."""
         base, facts = self.base, {"task": self.check(task), "lambda": self.metadata["lambdas"][task]}
         facts |= {key: self.metadata[key] for key in ("method", "base_sha256")}
-        layout = {name: (base.dtypes[name], base.shape(name)) for name in base.names}
-        with create(path, layout, "model", facts) as writer:
+        with model_like(path, base, facts) as writer:
             for name in bar(base.names, f"restore {task}", unit="tensor"):
                 self.weight(task, name, writer[name])
 

@@ -41,6 +41,7 @@ class Checkpoint:
     tensors: Mapping[str, np.ndarray]
     dtypes: Mapping[str, str]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)  # of a folder: the file that holds a tensor
 
     @property
     def names(self) -> list[str]:
@@ -144,8 +145,9 @@ def _open_index(index: Path, label: str) -> Checkpoint:
 
 
 def _join(label: str, shards: list[Checkpoint]) -> Checkpoint:
-    arrays, sums, dtypes, metadata = {}, {}, {}, {}
+    arrays, sums, dtypes, metadata, files = {}, {}, {}, {}, {}
     for shard in shards:
+        files |= dict.fromkeys(shard.tensors, Path(shard.label))
         for name in shard.tensors:
             if name in arrays:
                 raise TallyError(f"{name!r} is in more than one shard of {label}, the second is {shard.label}")
@@ -153,7 +155,7 @@ def _join(label: str, shards: list[Checkpoint]) -> Checkpoint:
         sums |= shard.tensors.sums
         dtypes |= shard.dtypes
         metadata |= shard.metadata
-    return Checkpoint(label, Verified(arrays, sums), dtypes, metadata)
+    return Checkpoint(label, Verified(arrays, sums), dtypes, metadata, files)
 
 
 def _open_file(path: Path) -> Checkpoint:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,22 +24,48 @@ def atomic_file(path) -> Iterator[Path]:
 
     A process that was killed leaves its temporary file behind; the next to write `path` removes it.
     """
-    path, descriptor, temporary = Path(path), None, None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        temporary, descriptor = _claim(path)
+    path = Path(path)
+    with _claimed(path, folder=False) as (temporary, descriptor):
         yield temporary
         os.fsync(descriptor)
         os.replace(temporary, path)
+
+
+@contextmanager
+def atomic_folder(path) -> Iterator[Path]:
+    """The same for a folder of files: it takes the real name, in place of a folder that had it, once all of it is written."""
+    path = Path(path)
+    with _claimed(path, folder=True) as (temporary, _):
+        yield temporary
+        for name in os.listdir(temporary):
+            descriptor = os.open(temporary / name, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        if path.is_dir():  # a folder cannot be exchanged in one step: for a moment there is none, but never half of one
+            old = _temporary(path, secrets.token_hex(4))
+            os.rename(path, old)
+            os.rename(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.rename(temporary, path)
+
+
+@contextmanager
+def _claimed(path: Path, folder: bool) -> Iterator[tuple[Path, int]]:
+    """A temporary file or folder for `path` and its descriptor; gone at the end if it still has that name."""
+    temporary, descriptor = None, None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary, descriptor = _claim(path, folder)
+        yield temporary, descriptor
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TallyError(f"disk full while writing {path}; free some space or choose another folder") from None
         raise TallyError(f"cannot write {path}: {error.strerror or error}; check the folder and its rights") from None
     finally:
         if descriptor is not None:
-            with suppress(OSError):
-                temporary.unlink()
+            _remove(temporary)
             os.close(descriptor)
 
 
@@ -54,11 +81,13 @@ def _system() -> str:
     return boot.read_text().strip().replace("-", "")[:16] if boot.exists() else socket.gethostname()
 
 
-def _claim(path: Path) -> tuple[Path, int]:
-    """A new temporary file and its descriptor, which holds its lock."""
+def _claim(path: Path, folder: bool) -> tuple[Path, int]:
+    """A new temporary file or folder and its descriptor, which holds its lock."""
     while True:
         temporary = _temporary(path, secrets.token_hex(4))
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if folder:
+            temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:  # a disk without locks: a name that is never swept
@@ -69,17 +98,26 @@ def _claim(path: Path) -> tuple[Path, int]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove the temporary files of `path` whose writers are dead."""
+    """Remove the temporary files and folders of `path` whose writers are dead."""
     head, tail = _temporary(path, "|").name.split("|")
     for stale in path.parent.glob(f"{glob.escape(head)}????????{tail}"):
         with suppress(OSError):
-            descriptor = os.open(stale, os.O_RDWR)
+            descriptor = os.open(stale, os.O_RDONLY if stale.is_dir() else os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _names(stale, descriptor):
-                    stale.unlink()
+                    _remove(stale)
             finally:
                 os.close(descriptor)
+
+
+def _remove(temporary: Path) -> None:
+    """Whatever is left of a temporary file or folder."""
+    with suppress(OSError):
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink()
 
 
 def _names(path: Path, descriptor: int) -> bool:

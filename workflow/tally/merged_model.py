@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 from tally import masks
 from tally.bundle import CHUNK, moved
-from tally.checkpoints import create
 from tally.errors import TallyError
+from tally.folders import model_like
 from tally.merging import magnitude, merge, method, random_consensus
 from tally.merging.consensus import check_k
 from tally.progress import bar
@@ -21,7 +21,7 @@ KEEP = {"magnitude-masking": 0.1}  # share of the largest weights; of TIES 0.2, 
 def write_merged(path, vectors: Vectors, name: str, *, alpha: float, k: int | None = None, lambdas=0.4,
                  task: str | None = None, keep: float | None = None, strict: bool = False, seed: int = 0,
                  metadata: dict | None = None, **walking) -> None:  # fmt: skip
-    """theta_0 + alpha * tau with the names, shapes and dtypes of `vectors.base`, atomically.
+    """theta_0 + alpha * tau with the names, shapes, dtypes and, if it is a folder, the shards of `vectors.base`, atomically.
 
     k: of consensus methods, votes a weight needs. lambdas: of TALL masks, one number or task -> number. task: which one
     to restore, of methods that make a model per task. Raises TallyError for what a method needs and lacks, or cannot use.
@@ -43,8 +43,7 @@ def write_merged(path, vectors: Vectors, name: str, *, alpha: float, k: int | No
     with scratch(path, vectors.size, np.float32) as tau:
         _fill(path, tau, vectors, name, k, lambdas, task, keep, strict, seed, walking)
         spans = dict(zip(vectors.names, zip(vectors.offsets, vectors.offsets[1:], strict=False), strict=True))
-        layout = {weight: (base.dtypes[weight], base.shape(weight)) for weight in base.names}
-        with create(path, layout, "model", metadata) as writer:
+        with model_like(path, base, metadata) as writer:
             for weight in bar(base.names, "write the model", unit="tensor"):
                 if weight not in spans:
                     writer[weight][...] = base[weight]

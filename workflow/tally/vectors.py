@@ -7,8 +7,9 @@ from math import prod
 
 import numpy as np
 from tally import blocks
-from tally.checkpoints import FLOATS, Checkpoint, as_checkpoint, check_aligned, create
+from tally.checkpoints import FLOATS, Checkpoint, as_checkpoint, check_aligned
 from tally.errors import TallyError
+from tally.folders import model_like
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,8 @@ def apply(base, merged, alpha: float = 1.0, mask: np.ndarray | None = None) -> d
 def save_model(path, base, merged, alpha: float = 1.0, mask: np.ndarray | None = None, metadata=None) -> None:
     """Write the whole model theta_0 + alpha * (mask o tau) in the base's dtypes, a tensor at a time, atomically."""
     base, merged = as_checkpoint(base, "<base>"), as_checkpoint(merged, "<merged>")
-    layout = {name: (base.dtypes[name], base.shape(name)) for name in base.names}
     offset = 0
-    with create(path, layout, "model", metadata) as writer:
+    with model_like(path, base, metadata) as writer:
         for name in base.names:
             if name in merged:
                 size = merged[name].size

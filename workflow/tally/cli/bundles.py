@@ -126,17 +126,25 @@ def _lambdas(values: list[str] | None) -> float | dict[str, float]:
         raise TallyError(f"--lambda {' '.join(values)}: numbers are needed") from None
 
 
-def _fresh(output: Path, force: bool, inputs: list[Path]) -> None:
-    """Raise TallyError if writing `output` would destroy something."""
-    if output.is_dir():
+def _fresh(output: Path, force: bool, inputs: list[Path], folder: bool = False) -> None:
+    """Raise TallyError if writing `output`, a file or a folder, would destroy something."""
+    from tally.folders import check_replaceable
+
+    if output.is_dir() and not folder:
         raise TallyError(f"{output} is a folder; name a file in it")
+    if output.is_file() and folder:
+        raise TallyError(
+            f"{output} is a file and the base a folder; name a folder, or one file that ends in .safetensors"
+        )
     if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
         raise TallyError(f"{output} is an input as well; choose another output")
-    if output.exists() and not force:
+    if output.exists() and not force and not (folder and not any(output.iterdir())):
         raise TallyError(f"{output} exists; choose another output, or replace it with --force")
+    if output.is_dir():
+        check_replaceable(output)
 
 
-def _vectors(args: argparse.Namespace, passes: int):
+def _vectors(args: argparse.Namespace, passes: int, folder: bool = False):
     """Task vectors of the checkpoints on the command line, which show how far they are read, and hashes of the files."""
     from tally.checkpoints import FLOATS, open_checkpoint
     from tally.files import sha256
@@ -144,7 +152,7 @@ def _vectors(args: argparse.Namespace, passes: int):
     from tally.vectors import difference
 
     paths = {name: Path(path) for name, path in _pairs(args.finetuned, "finetuned").items()}
-    _fresh(args.output, args.force, [args.base, *paths.values()])
+    _fresh(args.output, args.force, [args.base, *paths.values()], folder)
     domain = args.domain if args.domain not in (["changed"], ["all"]) else args.domain[0]
     opened = {task: open_checkpoint(path) for task, path in paths.items()}
     vectors = difference(args.base, opened, domain)
@@ -206,23 +214,27 @@ def compress(args: argparse.Namespace) -> None:
 
 
 def restore(args: argparse.Namespace) -> None:
-    """Write one task's model out of a bundle, with the base's names, shapes and dtypes."""
+    """Write one task's model out of a bundle: the base's names, shapes and dtypes, a folder if the base is one."""
     from tally.bundle import open_bundle
+    from tally.folders import is_folder
 
-    _fresh(args.output, args.force, [args.bundle] + ([args.base] if args.base else []))
+    inputs = [args.bundle] + ([args.base] if args.base else [])
+    _fresh(args.output, args.force, inputs, folder=args.base is not None and is_folder(args.output, args.base))
     open_bundle(args.bundle).check(args.task)  # before the base is hashed
     open_bundle(args.bundle, base=args.base).restore(args.task, args.output)
 
 
 def merge(args: argparse.Namespace) -> None:
-    """Merge fine-tuned checkpoints into one model, by any method of the registry."""
+    """Merge fine-tuned checkpoints into one model, by any method of the registry; a folder if the base is one."""
+    from tally.folders import is_folder
     from tally.merged_model import write_merged
     from tally.merging import method
 
     row = method(args.method)
     k = K if row.has_k and args.k is None else args.k
     lambdas = _lambdas(args.lambdas)
-    vectors, made_from = _vectors(args, passes=3 if row.merged.startswith("ties") else 1)
+    passes, folder = 3 if row.merged.startswith("ties") else 1, is_folder(args.output, args.base)
+    vectors, made_from = _vectors(args, passes, folder)
     searched = ALPHA_TIES if args.method == "ties" else ALPHA
     default = {"search": searched, "average": 1 / len(vectors.tasks), "one": 1.0}[row.alpha]
     alpha = default if args.alpha is None else args.alpha
