@@ -55,8 +55,8 @@ def model_like(
                 writer = stack.enter_context(create(folder / file.name, part, "model", metadata))
                 arrays |= {name: writer[name] for name in part}
             yield arrays
-        for file in carried(file.parent):
-            shutil.copyfile(file, folder / file.name)
+        for beside in carried(file.parent):
+            shutil.copyfile(beside, folder / beside.name)
 
 
 def carried(folder: Path) -> list[Path]:
