@@ -1,8 +1,11 @@
 """How fast tally merges, and in how much memory: seconds, GB/s, and ratios to a plain read and to dense torch.
 
     python benchmarks/merge.py --model ViT-B-32 --tasks 8 14 20 --dtype float32 bfloat16 --folder /big/disk
+    python benchmarks/merge.py --model t5-large --tasks 2 4 --rounds 1 --folder /big/disk \\
+        --method task-arithmetic ties-sum bundle consensus-ties    # 23 GB of disk
 
-Base and fine-tuned checkpoints have the true shapes of open_clip's image towers and heavy-tailed task vectors. Every
+Base and fine-tuned checkpoints have the true shapes of open_clip's image towers or of transformers' T5, and heavy-tailed
+task vectors. `bundle` and `consensus-ties` are what `tally compress` and `tally merge` write, the votes on the way. Every
 measurement is a process of its own; its peak memory is anonymous memory, not the pages of the files that it maps.
 The plain read maps the same files and sums them; it is measured in the same run, before each row. Checkpoints of others
 bear no checksums, so these are read without; --verify measures what comparing costs where they do.
@@ -20,11 +23,16 @@ from pathlib import Path
 import numpy as np
 from tally import checksums, vectors
 from tally.checkpoints import create, open_checkpoint
+from tally.merged_model import write_merged
 from tally.merging import merge
+from tally.packing import compress
 from tally.vectors import narrow
 
 LAMBDAS = [0.2, 0.3, 0.4, 0.5, 0.6]
 METHODS = ["task-arithmetic", "ties-sum"]
+FILES = ["bundle", "consensus-ties"]  # whole files, which have no counterpart in dense torch here
+T5_LARGE = "t5-large"  # the shapes of google/t5-large-lm-adapt
+DOMAIN = ["visual.*", "encoder.*", "decoder.*", "lm_head.*"]
 # width, layers, patch, resolution, embedding, and the number of weights that the paper's table 1 implies
 TOWERS = {
     "tiny": (32, 2, 8, 32, 16, None),
@@ -34,8 +42,26 @@ TOWERS = {
 }
 
 
+def t5_large() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of google/t5-large-lm-adapt, 783,150,080 weights, as transformers saves it."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(
+        d_model=1024, d_kv=64, d_ff=2816, num_layers=24, num_heads=16, vocab_size=32128,
+        feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = T5ForConditionalGeneration(config)
+    shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items() if "embed_tokens" not in name}
+    assert sum(int(np.prod(shape)) for shape in shapes.values()) == 783_150_080  # what is tied to `shared` once
+    return shapes
+
+
 def shapes(model: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of open_clip's image tower."""
+    """Names and shapes of open_clip's image tower, or of T5."""
+    if model == T5_LARGE:
+        return t5_large()
     width, layers, patch, resolution, embedding, size = TOWERS[model]
     result = {
         "class_embedding": (width,),
@@ -98,7 +124,13 @@ def plain(base: Path, finetuned: dict[str, Path], threads: int, folder: Path) ->
 
 def tally(method: str, base: Path, finetuned: dict[str, Path], threads: int, folder: Path) -> dict:
     """Merged vector and the levels of five lambdas, into files; the seconds to bring those to the disk are apart."""
-    task_vectors = vectors.difference(base, finetuned, ["visual.*"])
+    task_vectors, started = vectors.difference(base, finetuned, DOMAIN), time.perf_counter()
+    if method == "bundle":
+        compress(folder / "bundle.safetensors", task_vectors, 0.4, threads=threads)
+    elif method in FILES:
+        write_merged(folder / "model.safetensors", task_vectors, method, alpha=0.4, k=2, threads=threads)
+    if method in FILES:
+        return {"seconds": time.perf_counter() - started, "flush": 0.0}
     levels = {task: ("U8", (task_vectors.size,)) for task in task_vectors.tasks}
     with (
         create(folder / "merged.safetensors", task_vectors.layout("F32"), "merged") as merged,
@@ -190,7 +222,8 @@ def run(job: dict) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", choices=TOWERS, default=["ViT-B-32"])
+    parser.add_argument("--model", nargs="+", choices=[*TOWERS, T5_LARGE], default=["ViT-B-32"])
+    parser.add_argument("--method", nargs="+", choices=METHODS + FILES, default=METHODS)
     parser.add_argument("--tasks", nargs="+", type=int, default=[8])
     parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32"])
     parser.add_argument("--folder", type=Path, help="where checkpoints are made and kept (default: a temporary one)")
@@ -216,10 +249,10 @@ def main() -> None:
                 job = {"base": str(base), "folder": str(folder), "threads": options.threads, "verify": options.verify}
                 job["finetuned"] = {task: str(path) for task, path in finetuned.items()}
                 size = sum(int(np.prod(shape)) for shape in shapes(model).values())
-                fits = 5 * 4 * size * tasks < available()
+                dense_fits = 5 * 4 * size * tasks < available()
                 bytes_read = sum(path.stat().st_size for path in (base, *finetuned.values()))
-                for method in METHODS:
-                    best = {}
+                for method in options.method:
+                    fits, best = dense_fits and method in METHODS, {}
                     for call in ("plain", "tally", *(["dense"] if fits else [])):
                         runs = [measure(job | {"call": call, "method": method}) for _ in range(options.rounds)]
                         best[call] = min(runs, key=lambda run: run["seconds"])
