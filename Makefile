@@ -4,10 +4,14 @@ CORES ?= all
 BIN := .venv/bin
 SMK := $(wildcard Snakefile workflow/rules/*.smk)
 
-.PHONY: demo test test-cluster lint bench clean
+.PHONY: data demo test test-cluster lint bench clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES)
+
+# fetches the published data sets of a config and says what to put where of those that cannot be fetched
+data: .venv/ready
+	$(BIN)/tally data download $(if $(CONFIG),--config $(CONFIG))
 
 test: .venv/ready lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
@@ -29,7 +33,7 @@ bench: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tally needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,slurm]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[data,dev,hub,slurm]"
 	touch $@
 
 clean:

@@ -61,6 +61,8 @@ def test_unknown_task_names_the_known_ones(tmp_path):
         "resources",
         "--output",
         str(tmp_path / "x"),
+        "--manifest",
+        str(tmp_path / "x.tsv"),
     )
     assert run.returncode == 2
     assert "mnits" in run.stderr

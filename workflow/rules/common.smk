@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from tally.checkpoints import open_checkpoint  # noqa: E402
 from tally.config import check  # noqa: E402
-from tally.data.task import fingerprint, modules  # noqa: E402
+from tally.data.task import Published, fingerprint, modules  # noqa: E402
 from tally.data.tasks import task  # noqa: E402
 from tally.errors import TallyError  # noqa: E402
 from tally.merging import METHODS as REGISTRY  # noqa: E402
@@ -35,7 +35,7 @@ except (WorkflowError, TallyError) as error:
 # The shell outlives a SIGTERM, for SLURM ends a job when it is gone: a training still has to write its snapshot.
 # Where and how it runs is no part of what is made: it is neither in a command nor in params, which Snakemake compares.
 HOW = {key.upper(): config[key] for key in ("device", "processes")}
-HOW |= {key.upper(): int(config[key]) for key in ("compile", "verify")}
+HOW |= {key.upper(): int(config[key]) for key in ("compile", "verify")} | {"DATA": shlex.quote(config["data"])}
 shell.prefix(
     f"trap : TERM; export PYTHONPATH={shlex.quote(workflow.basedir)}/workflow; "
     f"export {' '.join(f'TALLY_{name}={value}' for name, value in HOW.items())}; "
@@ -247,6 +247,7 @@ def recipe(wildcards):
     """The fine-tuning of one task as flags; only what concerns this task, so others' changes do not rerun it."""
     own = config["tasks"].get(wildcards.task, {})
     values = config["finetune"] | own
+    values.pop("source", None)  # of the pictures
     # the task's own length goes before that of all
     by_epochs = "epochs" in own or (values["epochs"] and "steps" not in own)
     del values["steps" if by_epochs else "epochs"]
@@ -255,6 +256,17 @@ def recipe(wildcards):
     if values["accumulate"] == 1:  # as trainings that are older than this key were made: they are not to be redone
         del values["accumulate"]
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(values.items()))
+
+
+def source_options(name):
+    """The form of a published data set, where the config names one."""
+    form = config["tasks"].get(name, {}).get("source", "auto")
+    return "" if form == "auto" else f"--source {form}"
+
+
+def decoders(name):
+    """Processes that decode a task's pictures: many for a published data set, one for what is drawn here."""
+    return 8 if isinstance(task(name).source, Published) else 1
 
 
 def code(*names):
@@ -308,6 +320,7 @@ def memory(program, copies, per_task=0):
         tasks = len(SUITES[wildcards.suite]) if per_task else 0
         data = input.get("data", [])
         images = sum(megabytes_of(str(path)) for path in ([data] if isinstance(data, str) else data))
-        return attempt * math.ceil(program + (copies + per_task * tasks) * WEIGHTS_MB + images)
+        room = min(images, 4000)  # a memory map: what does not fit is read again
+        return attempt * math.ceil(program + (copies + per_task * tasks) * WEIGHTS_MB + room)
 
     return megabytes

@@ -28,25 +28,27 @@ rule prepare:
         model="<model>/open_clip_config.json",
         code=lambda wildcards: code("data/prepare", "data/splits", *modules(task(wildcards.task))),
     output:
-        "<store>/data/{task}.safetensors",
+        data="<store>/data/{task}.safetensors",
+        manifest="<store>/data/{task}.tsv",
     log:
         "<store>/logs/prepare/{task}.log",
     benchmark:
         "<store>/benchmarks/prepare/{task}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: 1
+    threads: lambda wildcards: decoders(wildcards.task)
     resources:
         mem_mb=memory(4000, copies=0),
-        runtime=60,
+        runtime=240,
     params:
         resources=config["resources"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
+        source=lambda wildcards: source_options(wildcards.task),
     message:
         "Images of {wildcards.task}: decode, resize, split"
     shell:
         "python -m tally prepare --task {wildcards.task} --model {input.model} --resources {params.resources}"
-        " --output {output} 2> {log}"
+        " {params.source} --threads {threads} --output {output.data} --manifest {output.manifest} 2> {log}"
 
 
 rule head:

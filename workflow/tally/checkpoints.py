@@ -17,7 +17,7 @@ import numpy as np
 from tally import checksums
 from tally.checksums import AGAIN, BLANK, Verified
 from tally.errors import TallyError
-from tally.files import atomic_file
+from tally.files import atomic_file, reserve
 
 FORMAT = "1"
 NAMES = {
@@ -228,7 +228,7 @@ def save(path, tensors, kind: str, metadata: Mapping[str, object] | None = None)
     """Write tensors (mapping or Checkpoint) as one safetensors file, atomically. `metadata` values become strings."""
     source = as_checkpoint(tensors, label=str(path))
     sums = {name: checksums.digest(source[name]) for name in source.tensors}
-    header, order, _ = _header({n: (source.dtypes[n], source.shape(n)) for n in sums}, kind, metadata, sums)
+    header, order, _ = header_of({n: (source.dtypes[n], source.shape(n)) for n in sums}, kind, metadata, sums)
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
         file.write(header)
         for name in order:
@@ -263,28 +263,26 @@ def create(
 
     layout: name -> (dtype, shape), dtype a safetensors name ("BF16") or anything numpy understands.
     """
-    layout = {name: (_dtype_name(dtype), tuple(shape)) for name, (dtype, shape) in layout.items()}
-    header, _, spans = _header(layout, kind, metadata)
+    layout = {name: (dtype_name(dtype), tuple(shape)) for name, (dtype, shape) in layout.items()}
+    header, _, spans = header_of(layout, kind, metadata)
     size = max((stop for _, stop in spans.values()), default=len(header))
     with atomic_file(path) as temporary, open(temporary, "wb+") as file:
-        # Reserve the space now: a full disk is then an error here, not a crash while the map is being filled.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            os.truncate(file.fileno(), size)
-        buffer = mmap.mmap(file.fileno(), size)  # unmapped when the last view of it is gone
+        buffer = reserve(file.fileno(), size)
         writer = Writer(np.frombuffer(buffer, np.uint8), spans, layout, dict(metadata or {}))
         yield writer
         sums = {name: checksums.digest(writer[name]) for name in layout}
-        buffer[: len(header)], _, _ = _header(layout, kind, writer.metadata, sums, len(header))  # IndexError if it grew
+        buffer[: len(header)], _, _ = header_of(
+            layout, kind, writer.metadata, sums, len(header)
+        )  # IndexError if it grew
         buffer.flush()
 
 
-def _dtype_name(dtype) -> str:
+def dtype_name(dtype) -> str:
+    """What safetensors calls a dtype."""
     return dtype if isinstance(dtype, str) and dtype in DTYPES else NAMES[np.dtype(dtype)]
 
 
-def _header(layout, kind: str, metadata, sums: Mapping[str, str] | None = None, size: int = 0):
+def header_of(layout, kind: str, metadata, sums: Mapping[str, str] | None = None, size: int = 0):
     """(header, `size` bytes or more; tensor order; name -> (begin, stop) in the file). Wide dtypes first: all are aligned."""
     order = sorted(layout, key=lambda name: (-DTYPES[layout[name][0]].itemsize, name))
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}

@@ -22,10 +22,10 @@ def check(config: Mapping[str, Any]) -> None:
             raise TallyError(
                 f"config, merging.ks: k = {too_large[0]} is out of range for suite {name} with {len(members)} tasks; use 0 to {len(members) + 1}"
             )
-    _check_sources(config)
     named = {member for members in config["suites"].values() for member in members}
     if {"DTD", "DTD-leaky"} <= named:
         raise TallyError("config, suites: DTD and DTD-leaky are never in one run, nor in one table; choose one of them")
+    _check_sources(config)
     for name in config["tasks"]:
         if name not in named:
             raise TallyError(

@@ -1,5 +1,6 @@
 """Count what a model gets right. Counts, never percentages: tables compute those, with their intervals."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +25,11 @@ class Split(NamedTuple):
 
 
 def load_split(data: Path, split: str) -> Split:
-    """One split of a prepared task file."""
+    """One split of a prepared task file. Its inputs are a read-only memory map: a batch is read when it is touched."""
     file = open_checkpoint(data)
-    return Split(*(torch.from_numpy(np.array(file[f"{split}.{part}"])) for part in ("inputs", "labels")))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor will it be written to
+        return Split(torch.from_numpy(file[f"{split}.inputs"]), torch.from_numpy(file[f"{split}.labels"].copy()))
 
 
 def tensors(file: Checkpoint, prefixes: tuple[str, ...] = ("",)) -> Weights:

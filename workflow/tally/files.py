@@ -5,6 +5,7 @@ import fcntl
 import glob
 import hashlib
 import json
+import mmap
 import os
 import secrets
 import shutil
@@ -60,13 +61,27 @@ def _claimed(path: Path, folder: bool) -> Iterator[tuple[Path, int]]:
         temporary, descriptor = _claim(path, folder)
         yield temporary, descriptor
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TallyError(f"disk full while writing {path}; free some space or choose another folder") from None
-        raise TallyError(f"cannot write {path}: {error.strerror or error}; check the folder and its rights") from None
+        raise not_written(path, error) from None
     finally:
         if descriptor is not None:
             _remove(temporary)
             os.close(descriptor)
+
+
+def reserve(file: int, size: int) -> mmap.mmap:
+    """Map an empty file as `size` zeros. A full disk is an error here, not a crash while the map is being filled."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)
+    return mmap.mmap(file, size)  # unmapped when the last view of it is gone
+
+
+def not_written(path, error: OSError) -> TallyError:
+    """What to say of a file that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TallyError(f"disk full while writing {path}; free some space or choose another folder")
+    return TallyError(f"cannot write {path}: {error.strerror or error}; check the folder and its rights")
 
 
 # A writer holds the lock of its temporary file, which the system releases when it dies, however it dies: who gets the

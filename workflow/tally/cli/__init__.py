@@ -10,7 +10,7 @@ import sys
 import time
 
 from tally import progress
-from tally.cli import bundles, merging, models, reporting, tasks
+from tally.cli import bundles, data, merging, models, reporting, tasks
 from tally.errors import TallyError
 
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
         help="do not compare files with their checksums; default: verify, unless $TALLY_VERIFY is 0",
     )  # fmt: skip
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for group in (models, tasks, merging, reporting, bundles):
+    for group in (models, tasks, merging, reporting, bundles, data):
         group.register(verbs)
     return top
 

@@ -17,7 +17,10 @@ def register(verbs) -> None:
 
     p = options.verb(verbs, prepare, "prepare")
     p.add_argument("--task", required=True)
-    options.files(p, "model", "resources", "output")
+    options.files(p, "model", "resources", "output", "manifest")
+    p.add_argument("--source", default="auto", help="form of a published data set: auto, layout, hub or folders")
+    options.setting(p, "data", "data", "folder of the published data sets")
+    options.threads(p)
 
     p = options.verb(verbs, head, "head")
     p.add_argument("--task", required=True)
@@ -82,16 +85,29 @@ def base(args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Decode, resize and split the images of a task, once."""
+    """Decode, resize and split the images of a task, once; --manifest has the sha256 of each.
+
+    Published pictures are decoded by --threads processes; killed, the next call goes on where it was.
+    """
+    from pathlib import Path
+
     from tally.checkpoints import save
+    from tally.data.cache import cache, manifest
     from tally.data.prepare import prepare as prepare_task
+    from tally.data.task import Published
     from tally.data.tasks import task
     from tally.files import read_json
 
-    config = read_json(args.model)
     row = task(args.task)
-    arrays = prepare_task(row, config["model_cfg"]["vision_cfg"]["image_size"], resources=args.resources)
+    resolution = read_json(args.model)["model_cfg"]["vision_cfg"]["image_size"]
+    if isinstance(row.source, Published):
+        folder = Path(args.data)
+        cache(row, resolution, data=folder, output=args.output, form=args.source, processes=args.threads)
+        manifest(args.output, args.manifest)
+        return
+    arrays = prepare_task(row, resolution, resources=args.resources)
     save(args.output, arrays, "data", {"task": row.name, "classes": list(row.classes)})
+    manifest(args.output, args.manifest)
 
 
 def head(args: argparse.Namespace) -> None:

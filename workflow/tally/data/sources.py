@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -122,7 +123,8 @@ def pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(path: Path | str | IO[bytes], name: str = "") -> Image.Image:
+    """A picture of 8 bits a channel as RGB; `name` is what to call it in an error, if not its path."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -130,8 +132,8 @@ def open_picture(path: Path) -> Image.Image:
             if mode in MODES:
                 return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise TallyError(f"{path}: cannot be read as a picture ({problem}); replace or remove it") from None
-    raise TallyError(f"{path}: pixels of mode {mode}, not 8 bits a channel; convert it to 8-bit RGB")
+        raise TallyError(f"{name or path}: cannot be read as a picture ({problem}); replace or remove it") from None
+    raise TallyError(f"{name or path}: pixels of mode {mode}, not 8 bits a channel; convert it to 8-bit RGB")
 
 
 # --- data that a package ships ----------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def fingerprint(row: Task) -> str:
 def modules(row: Task) -> list[str]:
     """Modules below `tally` that load or draw the row's pictures: 'data/sources', or 'data/generated' and a scene's."""
     if isinstance(row.source, Published):
-        return ["data/cache", "data/hub", "data/layouts", "data/pictures"]
+        return [f"data/{name}" for name in ("cache", "decoding", "hub", "layouts", "pictures", "published", "sources")]
     func, args = _source(row)
     used = {f.__module__.removeprefix("tally.").replace(".", "/") for f in (func, *args) if callable(f)}
     return sorted(used | ({"data/draw"} if "data/generated" in used else set()))

@@ -35,7 +35,8 @@ ROWS = (
         "cars_test.tgz (md5 4ce7ebf6a94d07f1952d94dd34c4d501), unpacked to cars_test/",
         "cars_test_annos_withlabels.mat (md5 b0a2b23655a3edd16d84508592a98d10)"),
     row("DTD", "47 textures", "dtd", Hub("tanganke/dtd"), "Describable Textures Dataset r1.0.1, Cimpoi et al. 2014: split 1, train and val"),
-    row("EuroSAT", "10 uses of land from a satellite", "eurosat", Hub("tanganke/eurosat"), "EuroSAT RGB, Helber et al. 2019"),
+    # of the hub's repositories those with a split have another than the paper's 21600 + 2700 + 2700
+    row("EuroSAT", "10 uses of land from a satellite", "eurosat", None, "EuroSAT RGB, Helber et al. 2019: a tenth of each class to validate, a tenth to test"),
     row("GTSRB", "43 traffic signs", "gtsrb", Hub("tanganke/gtsrb"), "German Traffic Sign Recognition Benchmark, Stallkamp et al. 2011"),
     row("MNIST", "handwritten digits", "MNIST", Hub("ylecun/mnist"), "MNIST, LeCun et al. 1998"),
     row("RESISC45", "45 scenes from the air", "resisc45", Hub("tanganke/resisc45"), "NWPU-RESISC45, Cheng et al. 2017, split of Neumann et al. 2019",
