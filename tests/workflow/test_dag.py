@@ -22,7 +22,7 @@ def test_the_embedded_default_plans_the_whole_paper(empty):
     assert run.returncode == 0, run.stdout
     assert planned(run.stdout) == {
         "base": 1, "prepare": 8, "head": 8, "finetune": 8, "vector": 8, "merge_vectors": 3, "mask": 2, "vote": 2,
-        "consensus": 24, "evaluate": 3, "evaluate_consensus": 24, "magnitude": 3, "table": 1, "figure": 5, "suites": 1,
+        "consensus": 24, "evaluate": 3, "evaluate_consensus": 24, "magnitude": 3, "table": 1, "figure": 5,
         "bundle": 2, "formats": 2, "storage_table": 1,
     }  # fmt: skip
 
