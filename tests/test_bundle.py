@@ -132,7 +132,9 @@ def test_a_weight_outside_the_mask_is_the_bases_to_the_bit(tmp_path):
 def test_bases(tmp_path):
     base, _, path = written(tmp_path)
     with pytest.raises(TallyError, match="does not hold its base; give it"):
-        open_bundle(path)["t0"]["v.w"]
+        open_bundle(path)["t0"]
+    assert open_bundle(path).get("t9") is None
+    assert open_bundle(path).mask("t0", 0, 159).shape == (159,)
     with pytest.raises(TallyError, match="is not the base that .* was made from"):
         open_bundle(path, base=base | {"v.bias": base["v.bias"] + 1})
     with pytest.raises(TallyError, match="is not the base"):
@@ -193,9 +195,11 @@ def test_damaged_bundles(tmp_path, change, message):
 
 
 def test_tally_is_imported_at_once():
-    code = "import sys, tally; sys.exit('numpy' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, tally; tally.storage, dir(tally); sys.exit('numpy' in sys.modules or 'torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {
         "PYTHONPATH": os.path.dirname(os.path.dirname(tally.__file__))
     })  # fmt: skip
+    assert set(tally.__all__) <= set(dir(tally))
+    assert tally.storage.gigabits("zero-shot", domain_weights=1, frozen_weights=0, tasks=1) == 32e-9
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         getattr(tally, "nothing")  # noqa: B009

@@ -60,7 +60,7 @@ def test_compress_restore_inspect(folder, capsys):
     assert run("inspect", "b.safetensors") == 0
     text = capsys.readouterr().out
     assert "3 tasks, task-arithmetic, masks with >=" in text
-    assert "with its base, which is not in the file" in text
+    assert "the file does not hold its base; with the base's 0.001 MB it is 1." in text.splitlines()[-1]
 
 
 def test_embedded_base_and_ties(folder, capsys):
@@ -167,7 +167,11 @@ RESTORE = ["restore", "b", "--output", "x", "--task"]
     ("args", "message"),
     [
         ([*COMPRESS, "--method", "tise"], "unknown method 'tise'; a bundle's is task-arithmetic or ties"),
-        ([*COMPRESS, "--lambda", "-1"], "lambda must be numbers of at least 0"),
+        ([*COMPRESS, "--lambda", "-1"], "--lambda -1: above 0 is needed; at 0 every mask keeps every weight"),
+        ([*COMPRESS, "--lambda", "0"], "--lambda 0: above 0 is needed"),
+        ([*COMPRESS, "--lambda", "t0=0.3", "t1=0", "t2=1"], "--lambda t0=0.3 t1=0 t2=1: above 0 is needed"),
+        ([*COMPRESS, "--keep", "0.1"], "task-arithmetic makes no use of --keep; leave it out"),
+        ([*COMPRESS, "--method", "ties", "--keep", "0"], "--keep 0: it is a share of the weights, above 0"),
         ([*COMPRESS, "--lambda", "t0=0.3"], "no lambda for the task 't1'"),
         ([*COMPRESS, "--lambda", "t0=0.3", "t0=0.4"], "--lambda gives 't0' twice"),
         ([*COMPRESS, "--lambda", "much"], "--lambda much: numbers are needed"),
@@ -179,7 +183,7 @@ RESTORE = ["restore", "b", "--output", "x", "--task"]
         ([*COMPRESS, "--finetuned", "t=missing"], "tensor 'v.w' of base.safetensors is missing from missing"),
         ([*COMPRESS, "--finetuned", "t=extra"], "tensor 'more' of extra is missing from base.safetensors"),
         ([*COMPRESS, "--finetuned", "t=shaped"], "'v.w' is [17, 9] in base.safetensors and [9, 17] in shaped"),
-        ([*COMPRESS, "--finetuned", "t=typed"], "'v.w' is F32 in base.safetensors and F16 in typed"),
+        ([*COMPRESS, "--finetuned", "t=typed"], "bring both to one: `tally convert OLD NEW --dtype fp32`"),
         ([*COMPRESS, "--finetuned", "t=nan"], "NaN or infinity in tensor 'v.w' of nan, at flat index 31"),
         ([*COMPRESS, "--finetuned", "t=cut"], "cut is truncated"),
         ([*COMPRESS, "--finetuned", "t=cut-shards"], "cut-shards/b.safetensors is truncated"),
@@ -194,8 +198,15 @@ RESTORE = ["restore", "b", "--output", "x", "--task"]
         ([*MERGE, "tise"], "unknown method 'tise'; known are weight-average"),
         ([*MERGE, "consensus-ties", "--k", "9"], "k is 9; with 3 tasks"),
         ([*MERGE, "ties", "--k", "2"], "ties takes no k"),
-        ([*MERGE, "consensus-ties", "--lambda", "nan"], "lambda must be numbers"),
-        ([*MERGE, "ties", "--keep", "1.5"], "keep is 1.5; it is a share"),
+        ([*MERGE, "consensus-ties", "--lambda", "nan"], "--lambda nan: above 0 is needed"),
+        ([*MERGE, "ties", "--keep", "1.5"], "--keep 1.5: it is a share"),
+        ([*MERGE, "consensus-task-arithmetic", "--keep", "0.1"], "consensus-task-arithmetic makes no use of --keep"),
+        ([*MERGE, "ties", "--lambda", "0.3"], "ties makes no use of --lambda; leave it out, or choose another method"),
+        ([*MERGE, "magnitude-masking", "--task", "t0", "--strict"], "magnitude-masking makes no use of --strict"),
+        ([*MERGE, "consensus-ties", "--seed", "0"], "consensus-ties makes no use of --seed"),
+        ([*MERGE, "ties", "--task", "t0"], "ties makes one model for all tasks; leave out --task"),
+        ([*MERGE, "ties", "--device", "gpu"], "unknown device 'gpu'; use cpu, cuda or cuda:N"),
+        ([*MERGE, "ties", "--device", "cuda:99"], "device cuda:99 is not available here; use device cpu"),
         ([*MERGE, "tall-ties"], "choose one of t0, t1, t2 with --task"),
         ([*MERGE, "ties", "--alpha", "inf"], "alpha is inf"),
         ([*RESTORE, "t9", "--base", "base.safetensors"], "no task 't9' in b; it has t0, t1, t2"),
@@ -207,6 +218,8 @@ RESTORE = ["restore", "b", "--output", "x", "--task"]
         (["convert", "pickle.pt", "x"], "holds a whole pickled module"),
         (["convert", "t0.safetensors", "b"], "b exists"),
         (["convert", "t0.safetensors", "x", "--dtype", "int4"], "unknown dtype 'int4'"),
+        (["convert", "masks.pt", "x", "--dtype", "fp16"], "masks.pt holds masks, not weights; leave out --dtype"),
+        (["convert", "masks.pt", "x", "--domain", "v.*"], "a domain is a part of the base's weights; give --base, or"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, args, message):
@@ -228,6 +241,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, args, message)
     (folder / "cut-shards" / "b.safetensors").write_bytes(raw[:-4])
     (folder / "cut").write_bytes((folder / "t0.safetensors").read_bytes()[:-40])
     torch.save(torch.nn.Linear(1, 1), "pickle.pt")
+    torch.save({"a": np.uint8([9, 1])}, "masks.pt", pickle_protocol=2)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert run(*args) == 2

@@ -55,6 +55,7 @@ def masked(tau: np.ndarray, bits: np.ndarray) -> np.ndarray:
 def open_bundle(path, base=None) -> "Bundle":
     """Open a bundle; nothing but its header is read, and the base's hash if `base` (path or state dict) is given.
 
+    Without a base that the file does not hold, its tasks, masks and metadata can be read, but no task's weights.
     Raises TallyError for what is no bundle, and for a base with another hash.
 
     >>> bundle = open_bundle("tasks.safetensors", base="base.safetensors")  # doctest: +SKIP
@@ -117,7 +118,8 @@ class Bundle(Mapping):
         """theta_0. Raises TallyError if it is neither in the file nor given."""
         if self._base is None:
             raise TallyError(
-                f"{self.file.label} does not hold its base; give it: --base, or open_bundle(path, base=...)"
+                f"{self.file.label} does not hold its base; give it: --base, or open_bundle(path, base=...); without it"
+                " only tasks and masks can be read"
             )
         return self._base
 
@@ -128,7 +130,7 @@ class Bundle(Mapping):
         return len(self.tasks)
 
     def __getitem__(self, task: str) -> "StateDict":
-        return StateDict(self, self.check(task))
+        return StateDict(self, self.check(task), self.base)
 
     def __contains__(self, task: object) -> bool:
         return task in self.tasks
@@ -201,19 +203,19 @@ class UnknownTask(TallyError, KeyError):
 class StateDict(Mapping):
     """theta_t: name -> torch tensor in the base's dtype, made anew at each access."""
 
-    def __init__(self, bundle: Bundle, task: str):
-        self.bundle, self.task = bundle, task
+    def __init__(self, bundle: Bundle, task: str, base: Checkpoint):
+        self.bundle, self.task, self.base = bundle, task, base
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.bundle.base.names)
+        return iter(self.base.names)
 
     def __len__(self) -> int:
-        return len(self.bundle.base.tensors)
+        return len(self.base.tensors)
 
     def __getitem__(self, name: str):
-        if name not in self.bundle.base:
+        if name not in self.base:
             raise KeyError(name)
-        return as_torch(self.bundle.weight(self.task, name), self.bundle.base.dtypes[name])
+        return as_torch(self.bundle.weight(self.task, name), self.base.dtypes[name])
 
 
 def as_torch(array: np.ndarray, dtype: str):

@@ -218,7 +218,7 @@ def check_aligned(checkpoints: list[Checkpoint], names=None) -> None:
                 raise TallyError(f"tensor {name!r} is {shapes}; are these fine-tuned from the same base?")
             if first.dtypes[name] != other.dtypes[name]:
                 kinds = f"{first.dtypes[name]} in {first.label} and {other.dtypes[name]} in {other.label}"
-                raise TallyError(f"tensor {name!r} is {kinds}; use `tally convert` to give both one dtype")
+                raise TallyError(f"tensor {name!r} is {kinds}; bring both to one: `tally convert OLD NEW --dtype fp32`")
         extra = sorted(set(other.tensors) - set(first.tensors)) if names is None else []
         if extra:
             raise TallyError(f"tensor {extra[0]!r} of {other.label} is missing from {first.label}")

@@ -113,7 +113,11 @@ def convert(old, new, dtype: str | None = None, base=None, domain="all") -> str:
         raise TallyError(f"unknown dtype {dtype!r}; known are {', '.join(TYPES)}")
     source = as_checkpoint(load(old), str(old))
     facts = {} if os.path.isdir(old) else {"source_sha256": sha256(old)}
+    if domain != "all" and base is None:
+        raise TallyError("a domain is a part of the base's weights; give --base, or leave out --domain")
     if source.tensors and all(kind == "U8" and source[name].ndim == 1 for name, kind in source.dtypes.items()):
+        if dtype is not None:
+            raise TallyError(f"{old} holds masks, not weights; leave out --dtype")
         _write_masks(new, source, base, domain, facts)
         return "masks"
     if base is not None:

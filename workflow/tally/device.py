@@ -1,5 +1,7 @@
 """The arithmetic of `blocks` in torch, for a GPU: one kernel an operation, so no fused multiply-add and the same bits."""
 
+import re
+
 import numpy as np
 import torch
 from tally.blocks import widen
@@ -11,9 +13,11 @@ PLACE = torch.device("cpu")
 
 
 def use(device: str) -> None:
-    """Choose where `put` brings blocks. Raises TallyError when there is no such device."""
+    """Choose where `put` brings blocks: cuda or cuda:N. Raises TallyError when there is no such device."""
     global PLACE
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        raise TallyError(f"unknown device {device!r}; use cpu, cuda or cuda:N")
+    if int(device.removeprefix("cuda").lstrip(":") or 0) >= torch.cuda.device_count():
         raise TallyError(f"device {device} is not available here; use device cpu")
     PLACE = torch.device(device)
 

@@ -17,6 +17,7 @@ FORMULAS = {
     "random-consensus": _ONE_MODEL,
     "magnitude-pruning": _MASKED,  # theta_0, T times 1 / T of the values, and a bit a weight and task for where they are
     "magnitude-masking": _MASKED,
+    "magnitude-masking-matched": _MASKED,  # the same files at another density
     "tall-task-arithmetic": _MASKED,
     "tall-ties": _MASKED,
 }

@@ -11,7 +11,9 @@ from tally.errors import TallyError
 
 CACHE = 2 << 20  # bytes of all tasks' chunks together, well within a third-level cache
 NUMBA_FROM = 80_000_000  # weights times tasks from which numba's half second of start-up pays
-DEVICE_CHUNK = 1 << 22  # weights a task in one transfer to a GPU
+TRANSFER = (
+    1 << 28
+)  # bytes of all tasks' chunks in one transfer to a GPU, where their temporaries take three times as much
 
 
 def backend(work: int, device: str = "cpu") -> ModuleType:
@@ -44,7 +46,7 @@ def walk(
     if threads < 1:
         raise TallyError(f"threads is {threads}; it must be at least 1")
     if chunk is None:
-        chunk = DEVICE_CHUNK if device != "cpu" else max(CACHE // (4 * tasks), 16384)
+        chunk = max((CACHE if device == "cpu" else TRANSFER) // (4 * tasks), 16384)
     chunk = -(-chunk // 8) * 8
     ops = backend(tasks * size, device)
     local = threading.local()

@@ -103,14 +103,11 @@ def main_table(
 
 
 def storage(method: str, counts: Mapping[str, int] | None, suite: Suite) -> float:
-    """Gigabits of a method: the paper's formula, and of a storage format the measured file.
-
-    "-matched" stores the same files as its plain form, at another density.
-    """
+    """Gigabits of a method: the paper's formula, and of a storage format the measured file."""
     for plain, record in suite.storage.items():
         if method.removeprefix(f"{plain}-") in record["formats"]:
             return 8 * record["formats"][method.removeprefix(f"{plain}-")]["bytes"] / 1e9
-    return math.nan if counts is None else gigabits(method.removesuffix("-matched"), **counts, tasks=len(suite.tasks))
+    return math.nan if counts is None else gigabits(method, **counts, tasks=len(suite.tasks))
 
 
 def read_main(path: Path | str) -> pd.DataFrame:

@@ -7,23 +7,36 @@ import argparse
 import os
 import signal
 import sys
+import textwrap
 import time
 
 from tally import progress
-from tally.cli import bundles, data, merging, models, reporting, tasks
+from tally.cli import bundles, data, merging, models, options, reporting, tasks
 from tally.errors import TallyError
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="tally", description="Merge and compress fine-tuned models with TALL masks.")
+    top = argparse.ArgumentParser(
+        prog="tally",
+        description="Merge and compress fine-tuned models with TALL masks.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--quiet", action="store_true", help="no progress bars or lines")
     top.add_argument(
         "--no-verify", action="store_true", default=os.environ.get("TALLY_VERIFY") == "0",
         help="do not compare files with their checksums; default: verify, unless $TALLY_VERIFY is 0",
     )  # fmt: skip
-    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for group in (models, tasks, merging, reporting, bundles, data):
+    verbs = top.add_subparsers(title="for checkpoints of your own", metavar="VERB", required=True)
+    bundles.register(verbs)
+    yours = [*verbs.choices]
+    for group in (models, data, tasks, merging, reporting):
         group.register(verbs)
+    bundles.register_stage(verbs)
+    top.epilog = "stages of the workflow, which its rules call:\n" + "\n".join(
+        textwrap.fill(f"    {name:<15}{options.first_line(stage.description)}", 80, subsequent_indent=" " * 19)
+        for name, stage in verbs.choices.items()
+        if name not in yours
+    )
     return top
 
 

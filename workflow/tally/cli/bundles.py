@@ -5,30 +5,30 @@ import json
 import sys
 from pathlib import Path
 
-from tally.cli import options
+from tally.cli import inputs, options
 from tally.errors import TallyError
 
-# Without validation data nothing can be searched, so the paper's grids give the defaults: the middle of lambda's, the
-# alpha that task arithmetic's authors recommend, 1 for TIES as its authors do, and the consensus of two.
-LAMBDA, ALPHA, ALPHA_TIES, K = 0.4, 0.4, 1.0, 2
+# Without validation data nothing can be searched: the alpha that task arithmetic's authors recommend, 1 for TIES as its
+# authors do, and the consensus of two.
+ALPHA, ALPHA_TIES, K = 0.4, 1.0, 2
 
 
 def register(verbs) -> None:
-    p = options.verb(verbs, compress, "compress")
-    _checkpoints(p)
+    p = options.verb(verbs, compress, "compress", stage=False)
+    inputs.checkpoints(p)
     p.add_argument("--method", default="task-arithmetic", help="task-arithmetic (default) or ties")
     p.add_argument("--embed-base", action="store_true", help="put the base into the file; else it is needed to restore")
     _encoding(p)
     _output(p)
 
-    p = options.verb(verbs, restore, "restore")
+    p = options.verb(verbs, restore, "restore", stage=False)
     p.add_argument("bundle", type=Path, metavar="FILE", help="bundle")
     p.add_argument("--task", required=True, metavar="NAME", help="which of the bundle's tasks")
     p.add_argument("--base", type=Path, metavar="PATH", help="the base, if the bundle does not hold it")
     _output(p)
 
-    p = options.verb(verbs, merge, "merge")
-    _checkpoints(p)
+    p = options.verb(verbs, merge, "merge", stage=False)
+    inputs.checkpoints(p)
     p.add_argument("--method", required=True, help="any of the registry; an unknown one lists them")
     p.add_argument("--k", type=int, help=f"votes a weight needs, of consensus methods (default {K})")
     p.add_argument(
@@ -36,25 +36,27 @@ def register(verbs) -> None:
         help=f"scale of the merged vector (default {ALPHA}; ties {ALPHA_TIES:g}; weight-average 1/T; masked methods 1)",
     )  # fmt: skip
     p.add_argument("--task", metavar="NAME", help="which task, of methods that make a model per task")
-    p.add_argument("--seed", type=int, default=0, help="of random-consensus")
+    p.add_argument("--seed", type=int, help="of random-consensus (default 0)")
     _output(p)
 
-    p = options.verb(verbs, inspect, "inspect")
+    p = options.verb(verbs, inspect, "inspect", stage=False)
     p.add_argument("bundle", type=Path, metavar="FILE", help="bundle")
     p.add_argument("--json", action="store_true", help="for programs")
     _quiet(p)
 
-    p = options.verb(verbs, convert, "convert")
+    p = options.verb(verbs, convert, "convert", stage=False)
     p.add_argument(
         "old", type=Path, metavar="OLD", help="torch pickle of a state dict, published mask file, safetensors"
     )
     p.add_argument("new", type=Path, metavar="NEW", help="safetensors file")
     p.add_argument("--dtype", help="fp32, fp16 or bf16: of all float tensors; else each keeps its own")
     p.add_argument("--base", type=Path, metavar="PATH", help="of a mask file: the model whose weights it covers")
-    _domain(p, "all", "of a mask file: which of the base's weights to keep")
+    inputs.domain(p, "all", "of a mask file: which of the base's weights to keep")
     p.add_argument("--force", action="store_true", help="replace NEW if it exists")
     _quiet(p)
 
+
+def register_stage(verbs) -> None:
     p = options.verb(verbs, bundle, "bundle")
     p.add_argument("--method", required=True)
     options.files(p, "base", "merged", "masks", "search", "output")
@@ -71,28 +73,6 @@ def _encoding(parser: options.Parser) -> None:
     )
 
 
-def _checkpoints(parser: options.Parser) -> None:
-    parser.add_argument("--base", type=Path, required=True, metavar="PATH", help="safetensors file or folder of shards")
-    parser.add_argument("--finetuned", nargs="+", required=True, metavar="NAME=PATH", help="one checkpoint per task")
-    parser.add_argument(
-        "--lambda", nargs="+", dest="lambdas", metavar="X|NAME=X",
-        help=f"of TALL masks, larger keeps less; one number, or one per task (default {LAMBDA})",
-    )  # fmt: skip
-    _domain(parser, "changed", "the weights that take part: changed (default), all, or patterns such as 'visual.*'")
-    parser.add_argument(
-        "--keep",
-        type=float,
-        help="share of largest weights (default: ties 0.2, magnitude-masking 0.1, magnitude-pruning 1/T)",
-    )
-    parser.add_argument("--strict", action="store_true", help="masks with > instead of >= (the authors' code)")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    options.threads(parser)
-
-
-def _domain(parser: options.Parser, default: str, about: str) -> None:
-    parser.add_argument("--domain", nargs="+", default=[default], metavar="PATTERN", help=about)
-
-
 def _output(parser: options.Parser) -> None:
     options.files(parser, "output")
     parser.add_argument("--force", action="store_true", help="replace the output if it exists")
@@ -101,91 +81,6 @@ def _output(parser: options.Parser) -> None:
 
 def _quiet(parser: options.Parser) -> None:  # people write it after the verb as well
     parser.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="no progress bars")
-
-
-def _pairs(values: list[str], flag: str) -> dict[str, str]:
-    found = {}
-    for value in values:
-        name, equals, rest = value.partition("=")
-        if not (name and equals and rest):
-            raise TallyError(f"--{flag} {value}: NAME=VALUE is needed, such as mnist={value or 'VALUE'}")
-        if name in found:
-            raise TallyError(f"--{flag} gives {name!r} twice")
-        found[name] = rest
-    return found
-
-
-def _lambdas(values: list[str] | None) -> float | dict[str, float]:
-    if values is None:
-        return LAMBDA
-    try:
-        if len(values) == 1 and "=" not in values[0]:
-            return float(values[0])
-        return {name: float(value) for name, value in _pairs(values, "lambda").items()}
-    except ValueError:
-        raise TallyError(f"--lambda {' '.join(values)}: numbers are needed") from None
-
-
-def _fresh(output: Path, force: bool, inputs: list[Path], folder: bool = False) -> None:
-    """Raise TallyError if writing `output`, a file or a folder, would destroy something."""
-    from tally.folders import check_replaceable
-
-    if output.is_dir() and not folder:
-        raise TallyError(f"{output} is a folder; name a file in it")
-    if output.is_file() and folder:
-        raise TallyError(
-            f"{output} is a file and the base a folder; name a folder, or one file that ends in .safetensors"
-        )
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise TallyError(f"{output} is an input as well; choose another output")
-    if output.exists() and not force and not (folder and not any(output.iterdir())):
-        raise TallyError(f"{output} exists; choose another output, or replace it with --force")
-    if output.is_dir():
-        check_replaceable(output)
-
-
-def _vectors(args: argparse.Namespace, passes: int, folder: bool = False):
-    """Task vectors of the checkpoints on the command line, which show how far they are read, and hashes of the files."""
-    from tally.checkpoints import FLOATS, open_checkpoint
-    from tally.files import sha256
-    from tally.progress import bar
-    from tally.vectors import difference
-
-    paths = {name: Path(path) for name, path in _pairs(args.finetuned, "finetuned").items()}
-    _fresh(args.output, args.force, [args.base, *paths.values()], folder)
-    domain = args.domain if args.domain not in (["changed"], ["all"]) else args.domain[0]
-    opened = {task: open_checkpoint(path) for task, path in paths.items()}
-    vectors = difference(args.base, opened, domain)
-    others = [name for name in vectors.base.names if vectors.base.dtypes[name] not in FLOATS]
-    for name in others if isinstance(domain, str) else ():
-        for task, checkpoint in opened.items():
-            if checkpoint[name].tobytes() != vectors.base[name].tobytes():
-                kind = vectors.base.dtypes[name]
-                print(f"note: {name!r} of {task} differs but is {kind}; the base's is kept", file=sys.stderr)
-    hashes = {task: sha256(path) for task, path in bar(paths.items(), "hash the checkpoints", unit="file")}
-    return _watched(vectors, passes), {"base": sha256(args.base), "finetuned": hashes}
-
-
-def _watched(vectors, passes: int):
-    """The same vectors with a bar of how much of `passes` readings of them is done."""
-    import threading
-
-    from tally.progress import bar
-    from tally.vectors import Vectors
-
-    ticks, lock = iter(bar(range(100), "read the checkpoints", unit="%")), threading.Lock()
-    place = [0, 0]  # weights read, ticks taken; one more than there are takes the bar to its end
-
-    class Watched(Vectors):
-        def fill(self, lo, hi, out, *rest):
-            super().fill(lo, hi, out, *rest)
-            with lock:
-                place[0] += hi - lo
-                while place[1] <= min(100 * place[0] // (passes * vectors.size), 100):
-                    place[1] += 1
-                    next(ticks, None)
-
-    return Watched(vectors.tasks, vectors.names, vectors.sources, vectors.base)
 
 
 def compress(args: argparse.Namespace) -> None:
@@ -201,16 +96,20 @@ def compress(args: argparse.Namespace) -> None:
     if args.base_dtype and not args.embed_base:
         raise TallyError("--base-dtype is for a base that is embedded; add --embed-base, or leave it out")
     merged_by(args.method)
-    lambdas = _lambdas(args.lambdas)
+    lambdas = inputs.lambdas(args.lambdas)
+    inputs.refuse_unused(args.method, {"keep": (args.keep, args.method == "ties")})
+    inputs.check_keep(args.keep)
     keep = 0.2 if args.keep is None else args.keep
-    vectors, made_from = _vectors(args, passes=3 if args.method == "ties" else 1)
+    vectors, made_from = inputs.vectors(args, passes=3 if args.method == "ties" else 1)
     write(
         args.output, vectors, lambdas, method=args.method, strict=args.strict, keep=keep, embed_base=args.embed_base,
         made_from=made_from, base_dtype=args.base_dtype, vector_dtype=args.vector_dtype, mask_codec=args.mask_codec,
         threads=args.threads, device=args.device,
     )  # fmt: skip
     if args.lambdas is None:
-        print(f"lambda {LAMBDA:g}, a default: validation data would tell better ones (--lambda)", file=sys.stderr)
+        print(
+            f"lambda {inputs.LAMBDA:g}, a default: validation data would tell better ones (--lambda)", file=sys.stderr
+        )
 
 
 def restore(args: argparse.Namespace) -> None:
@@ -218,8 +117,8 @@ def restore(args: argparse.Namespace) -> None:
     from tally.bundle import open_bundle
     from tally.folders import is_folder
 
-    inputs = [args.bundle] + ([args.base] if args.base else [])
-    _fresh(args.output, args.force, inputs, folder=args.base is not None and is_folder(args.output, args.base))
+    given = [args.bundle] + ([args.base] if args.base else [])
+    inputs.fresh(args.output, args.force, given, folder=args.base is not None and is_folder(args.output, args.base))
     open_bundle(args.bundle).check(args.task)  # before the base is hashed
     open_bundle(args.bundle, base=args.base).restore(args.task, args.output)
 
@@ -232,9 +131,16 @@ def merge(args: argparse.Namespace) -> None:
 
     row = method(args.method)
     k = K if row.has_k and args.k is None else args.k
-    lambdas = _lambdas(args.lambdas)
+    inputs.refuse_unused(args.method, {
+        "keep": (args.keep, row.merged.startswith("ties") or args.method.startswith("magnitude")),
+        "lambda": (args.lambdas, row.masks),
+        "strict": (args.strict, row.masks),
+        "seed": (args.seed, args.method == "random-consensus"),
+    })  # fmt: skip
+    lambdas = inputs.lambdas(args.lambdas)
+    inputs.check_keep(args.keep)
     passes, folder = 3 if row.merged.startswith("ties") else 1, is_folder(args.output, args.base)
-    vectors, made_from = _vectors(args, passes, folder)
+    vectors, made_from = inputs.vectors(args, passes, folder)
     searched = ALPHA_TIES if args.method == "ties" else ALPHA
     default = {"search": searched, "average": 1 / len(vectors.tasks), "one": 1.0}[row.alpha]
     alpha = default if args.alpha is None else args.alpha
@@ -248,7 +154,7 @@ def merge(args: argparse.Namespace) -> None:
     facts = {name: value for name, value in facts.items() if value is not None} | {"made_from": made_from}
     write_merged(
         args.output, vectors, args.method, alpha=alpha, k=k, lambdas=lambdas, task=args.task, keep=args.keep,
-        strict=args.strict, seed=args.seed, metadata=facts, threads=args.threads, device=args.device,
+        strict=args.strict, seed=args.seed or 0, metadata=facts, threads=args.threads, device=args.device,
     )  # fmt: skip
     if row.alpha == "search" and args.alpha is None:
         print(f"alpha {alpha:g}, a default: validation data would tell a better one (--alpha)", file=sys.stderr)
@@ -277,9 +183,13 @@ def inspect(args: argparse.Namespace) -> None:
     print("\n".join(_table(("part", "megabytes", "share"), [
         (part, f"{count / 8e6:.3f}", f"{count / bits['total']:.1%}") for part, count in bits.items()
     ])))  # fmt: skip
-    whole = size if facts["base_embedded"] else size + facts["base_bytes"]
-    print(f"{facts['ratio']:.2f} times smaller than {len(facts['tasks'])} checkpoints", end="")
-    print("" if facts["base_embedded"] else f" with its base, which is not in the file ({whole / 1e6:.3f} MB together)")
+    all_of_them, ratio = len(facts["tasks"]) * facts["base_bytes"], facts["ratio"]
+    print(
+        f"the file, which holds its base, {size / 1e6:.3f} MB, is" if facts["base_embedded"] else
+        f"the file does not hold its base; with the base's {facts['base_bytes'] / 1e6:.3f} MB it is",
+        f"{max(ratio, 1 / ratio):.2f} times {'smaller' if ratio >= 1 else 'larger'} than the {len(facts['tasks'])}"
+        f" checkpoints, {all_of_them / 1e6:.3f} MB",
+    )  # fmt: skip
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
@@ -294,7 +204,7 @@ def convert(args: argparse.Namespace) -> None:
     """Convert a torch pickle or a published mask file to safetensors, without running what a pickle says."""
     from tally.convert import convert as write
 
-    _fresh(args.new, args.force, [args.old])
+    inputs.fresh(args.new, args.force, [args.old])
     write(args.old, args.new, args.dtype, args.base, args.domain if args.domain != ["all"] else "all")
 
 

@@ -8,12 +8,18 @@ from pathlib import Path
 Parser = argparse.ArgumentParser
 
 
-def verb(verbs: "argparse._SubParsersAction[Parser]", run: Callable[[argparse.Namespace], None], name: str) -> Parser:
-    """A parser for one verb; its help is the first line of the function's docstring."""
+def verb(
+    verbs: "argparse._SubParsersAction[Parser]", run: Callable[[argparse.Namespace], None], name: str, *, stage=True
+) -> Parser:
+    """A parser for one verb, described by the function's docstring; a stage of the workflow is not in the list of verbs."""
     about = (run.__doc__ or "").strip()
-    parser = verbs.add_parser(name, help=about.splitlines()[0].rstrip("."), description=about)
+    parser = verbs.add_parser(name, description=about, **({} if stage else {"help": first_line(about)}))
     parser.set_defaults(run=run)
     return parser
+
+
+def first_line(about: str) -> str:
+    return about.splitlines()[0].rstrip(".")
 
 
 def files(parser: Parser, *names: str) -> None:

@@ -1,0 +1,83 @@
+"""Anonymous memory of the engine: neither the number of weights nor, but for small tables, the number of tasks is in it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tally
+from tally.checkpoints import create
+
+# RssAnon leaves out the pages of memory-mapped files, which the system takes back when it has to
+CHILD = """
+import json, sys, threading
+from tally.bundle import open_bundle
+from tally.merged_model import write_merged
+from tally.packing import compress
+from tally.vectors import difference
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
+
+def peak(work):
+    seen, over = [], threading.Event()
+    def watch():
+        while not over.wait(0.001):
+            seen.append(anonymous())
+    thread = threading.Thread(target=watch)
+    thread.start()
+    work()
+    over.set()
+    thread.join()
+    return max(seen)
+
+def everything(weights, tasks):
+    base, *tuned = (f"{folder}/{weights}-{name}" for name in range(tasks + 1))
+    vectors = difference(base, {f"t{t:02}": path for t, path in enumerate(tuned)}, "all")
+    compress(f"{folder}/packed", vectors, 0.4, method="ties", embed_base=True)
+    compress(f"{folder}/zstd", vectors, 0.4, mask_codec="zstd")
+    open_bundle(f"{folder}/packed").restore("t01", f"{folder}/restored")
+    write_merged(f"{folder}/merged", vectors, "consensus-ties", alpha=1.0, k=2)
+
+folder, *sizes = json.loads(sys.argv[1])
+everything(*sizes[0])
+print(json.dumps([peak(lambda: everything(*size)) for size in sizes]))
+"""
+
+
+@pytest.fixture
+def peaks(tmp_path):
+    """Most bytes beyond what the process has at rest, for (weights, tasks) after (weights, tasks)."""
+
+    def measure(*sizes):
+        for weights, tasks in sizes:
+            for name in range(tasks + 1):
+                with create(tmp_path / f"{weights}-{name}", {"w": ("F32", (weights // 1024, 1024))}, "model") as writer:
+                    writer["w"][0] = np.random.default_rng(name).standard_normal(1024)  # zeros elsewhere: a sparse file
+        run = subprocess.run(
+            [sys.executable, "-c", CHILD, json.dumps([str(tmp_path), *sizes])],
+            env=os.environ
+            | {
+                "PYTHONPATH": os.path.dirname(os.path.dirname(tally.__file__)),
+                "OMP_NUM_THREADS": "1",
+                "MALLOC_MMAP_THRESHOLD_": "65536",  # what is freed is given back at once
+            },
+            check=True,
+            capture_output=True,
+        )
+        for path in tmp_path.iterdir():
+            path.unlink()
+        return json.loads(run.stdout)
+
+    return measure
+
+
+def test_memory_depends_on_neither_weights_nor_tasks(peaks):
+    weights, tasks = 1 << 20, 4
+    one, wide, deep = peaks((weights, tasks), (8 * weights, tasks), (weights, 4 * tasks))
+    print(one / 1e6, wide / 1e6, deep / 1e6)
+    assert wide - one < 4 * weights  # of the 7 * weights more, not even a byte each is held
+    assert deep - one < 12 * tasks * 4 * weights / 2
