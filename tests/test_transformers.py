@@ -42,11 +42,11 @@ def test_models_load(tmp_path, monkeypatch, tiny):
         assert not any(told.values())
         return model.state_dict()
 
-    assert main(["restore", "bundle", "--task", "cars", "--base", "base", "--output", "model"]) == 0
-    found = loaded("model")
+    assert main(["restore", "bundle", "--task", "cars", "--base", "base", "--output", "model.safetensors"]) == 0
+    found = loaded("model.safetensors")
     assert found.keys() >= wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
-    assert main(["merge", *given, "--method", "weight-average", "--output", "model"]) == 0
-    found, tuned = loaded("model"), [kind.from_pretrained(name).state_dict() for name in ("cars", "mnist")]
+    assert main(["merge", *given, "--method", "weight-average", "--output", "model.safetensors"]) == 0
+    found, tuned = loaded("model.safetensors"), [kind.from_pretrained(name).state_dict() for name in ("cars", "mnist")]
     for name in wanted:
         torch.testing.assert_close(found[name], (tuned[0][name] + tuned[1][name]) / 2)
