@@ -29,8 +29,8 @@ COLORS = {
 }
 MARKERS = {
     "fine-tuned": "_", "zero-shot": "h", "weight-average": "v", "task-arithmetic": "D", "ties": "s",
-    "random-consensus": "x", "consensus-task-arithmetic": "^", "consensus-ties": "<", "tall-task-arithmetic": "o",
-    "tall-ties": "P",
+    "random-consensus": "x", "consensus-task-arithmetic": "^", "consensus-ties": "<", "magnitude-pruning": "d",
+    "tall-task-arithmetic": "o", "tall-ties": "P",
 }  # fmt: skip
 
 RC = {

@@ -10,7 +10,10 @@ from tally.tables import LABELS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METHODS = ("fine-tuned", "tall-task-arithmetic", "consensus-task-arithmetic", "ties", "task-arithmetic", "zero-shot")
+METHODS = (
+    "fine-tuned", "tall-ties", "tall-task-arithmetic", "magnitude-pruning", "consensus-task-arithmetic", "ties",
+    "task-arithmetic", "zero-shot",
+)  # fmt: skip
 STORED = {"fine-tuned": "Fine-tuned", "tall-task-arithmetic": "TALL masks", "task-arithmetic": "one merged model"}
 
 
