@@ -7,7 +7,8 @@ import open_clip
 import pytest
 import torch
 from conftest import TINY
-from tally.checkpoints import as_checkpoint
+from tally.checkpoints import as_checkpoint, open_checkpoint, save
+from tally.cli import main
 from tally.errors import TallyError
 from tally.models.clip import Clip, encode_image
 from tally.models.layouts import image_tower, to_open_clip, to_transformers
@@ -119,3 +120,19 @@ def test_half_an_attention_is_one_line(ours):
     broken = {name: w for name, w in to_transformers(visual).items() if "k_proj" not in name}
     with pytest.raises(TallyError, match="without its k_proj"):
         to_open_clip(broken)
+
+
+def test_convert_takes_an_image_tower_there_and_back(ours, tmp_path, capsys):
+    files = [str(tmp_path / name) for name in ("ours.safetensors", "theirs.safetensors", "again.safetensors")]
+    save(files[0], arrays(ours), "model")
+    assert main(["convert", *files[:2], "--layout", "transformers", "--dtype", "bf16"]) == 0
+    theirs = open_checkpoint(files[1])
+    assert theirs.shape("visual_projection.weight") == (16, 32)
+    assert theirs.dtype("vision_model.encoder.layers.1.self_attn.v_proj.bias") == "BF16"
+    assert main(["convert", *files[1:], "--layout", "open_clip"]) == 0
+    again, start = open_checkpoint(files[2]), open_checkpoint(files[0])
+    assert again.names == [name for name in start.names if name.startswith("visual.")]
+    for name in again.names:
+        np.testing.assert_allclose(again.float32(name), start[name], rtol=1 / 256)
+    assert main(["--quiet", "convert", files[0], files[1], "--force", "--layout", "open_clip"]) == 2
+    assert "has no vision_model. or visual_projection.*" in capsys.readouterr().err

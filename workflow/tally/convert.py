@@ -17,6 +17,7 @@ from tally.checkpoints import FLOATS, NAMES, Checkpoint, as_checkpoint, create, 
 from tally.errors import TallyError
 from tally.files import sha256
 from tally.pickles import Refused, unpickle
+from tally.models.layouts import relaid
 from tally.progress import bar
 from tally.vectors import domain_names, narrow
 
@@ -103,11 +104,12 @@ def _named(value: object, path: Path) -> Mapping:
     return {name.removeprefix("module.") if wrapped else name: item for name, item in value.items()}
 
 
-def convert(old, new, dtype: str | None = None, base=None, domain="all") -> str:
+def convert(old, new, dtype: str | None = None, base=None, domain="all", layout: str | None = None) -> str:
     """Write the tensors of `old` as safetensors, atomically; returns the kind: "model" or "masks".
 
     dtype: fp32, fp16 or bf16 for all float tensors, else each keeps its own. base: the model whose float weights a mask
-    file runs over; it checks the length and, with `domain` patterns, keeps those weights' bits only.
+    file runs over; it checks the length and, with `domain` patterns, keeps those weights' bits only. layout: open_clip or
+    transformers, of a CLIP image tower that has the other's names.
     """
     if dtype is not None and dtype not in TYPES:
         raise TallyError(f"unknown dtype {dtype!r}; known are {', '.join(TYPES)}")
@@ -122,6 +124,8 @@ def convert(old, new, dtype: str | None = None, base=None, domain="all") -> str:
         return "masks"
     if base is not None:
         raise TallyError(f"{old} holds weights, not masks; leave out --base")
+    if layout is not None:
+        source = relaid(source, layout)
     floats = {name for name, kind in source.dtypes.items() if kind in (*FLOATS, "F64")}
     kinds = {name: TYPES[dtype] if dtype and name in floats else source.dtypes[name] for name in source.names}
     with create(new, {name: (kinds[name], source.shape(name)) for name in source.names}, "model", facts) as writer:

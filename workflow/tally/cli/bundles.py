@@ -52,6 +52,9 @@ def register(verbs) -> None:
     p.add_argument("--dtype", help="fp32, fp16 or bf16: of all float tensors; else each keeps its own")
     p.add_argument("--base", type=Path, metavar="PATH", help="of a mask file: the model whose weights it covers")
     inputs.domain(p, "all", "of a mask file: which of the base's weights to keep")
+    p.add_argument(
+        "--layout", help="open_clip or transformers: rename a CLIP image tower to these from the other's names"
+    )
     p.add_argument("--force", action="store_true", help="replace NEW if it exists")
     _quiet(p)
 
@@ -205,7 +208,8 @@ def convert(args: argparse.Namespace) -> None:
     from tally.convert import convert as write
 
     inputs.fresh(args.new, args.force, [args.old])
-    write(args.old, args.new, args.dtype, args.base, args.domain if args.domain != ["all"] else "all")
+    domain = args.domain if args.domain != ["all"] else "all"
+    write(args.old, args.new, args.dtype, args.base, domain, args.layout)
 
 
 def bundle(args: argparse.Namespace) -> None:

@@ -63,6 +63,30 @@ def to_open_clip(tower: Mapping[str, np.ndarray]) -> Arrays:
     return result
 
 
+LAYOUTS = {"open_clip": to_open_clip, "transformers": to_transformers}
+
+
+def relaid(checkpoint: Checkpoint, layout: str) -> Checkpoint:
+    """The image tower of a checkpoint under the names of `layout`, from those of the other; other weights are left out.
+
+    Each weight keeps its bits. Raises TallyError where there is none, or of several dtypes.
+    """
+    if layout not in LAYOUTS:
+        raise TallyError(f"unknown layout {layout!r}; known are {', '.join(LAYOUTS)}")
+    starts = (OPEN_CLIP,) if layout == "transformers" else (TRANSFORMERS, "visual_projection.")
+    names = [name for name in checkpoint.names if name.startswith(starts) and not name.endswith("position_ids")]
+    kinds = {checkpoint.dtypes[name] for name in names}
+    if len(kinds) != 1:
+        what = (
+            f"is of {', '.join(sorted(kinds))}; convert it with --dtype first"
+            if kinds
+            else f"has no {' or '.join(starts)}*"
+        )
+        raise TallyError(f"the image tower of {checkpoint.label} {what}")
+    weights = LAYOUTS[layout]({name: checkpoint[name] for name in names})
+    return Checkpoint(checkpoint.label, weights, dict.fromkeys(weights, kinds.pop()))
+
+
 def _rename(name: str, back: bool = False) -> str:
     """Each part is a run of whole dotted words."""
     for ours, theirs in PARTS:
