@@ -58,7 +58,7 @@ rule head:
         text=text_weights(),
         base="<store>/base.safetensors",
         data="<store>/data/{task}.safetensors",
-        code=code("models/base", "models/clip", "models/words"),
+        code=code("models/base", "models/clip", "models/bpe" if BASE["source"] else "models/words"),
     output:
         head="<store>/heads/{task}.safetensors",
         counts="<store>/heads/{task}.json",
