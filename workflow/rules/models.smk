@@ -48,8 +48,9 @@ rule fetch:
         mem_mb=memory(1500, copies=4),
         runtime=60,
     params:
-        source=PUBLISHED["source"],
-        file=PUBLISHED["file"],
+        # functions, whose {name} is none of Snakemake's wildcards
+        source=lambda wildcards: PUBLISHED["source"],
+        file=lambda wildcards: PUBLISHED["file"],
         revision=PUBLISHED["revision"],
         name=lambda wildcards: PUBLISHED["names"].get(wildcards.task, wildcards.task),
         model=config["model"],
