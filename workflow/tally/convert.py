@@ -16,8 +16,8 @@ import numpy as np
 from tally.checkpoints import FLOATS, NAMES, Checkpoint, as_checkpoint, create, open_checkpoint
 from tally.errors import TallyError
 from tally.files import sha256
-from tally.pickles import Refused, unpickle
 from tally.models.layouts import relaid
+from tally.pickles import Refused, unpickle
 from tally.progress import bar
 from tally.vectors import domain_names, narrow
 
