@@ -2,13 +2,12 @@
 
     python benchmarks/operators.py --tasks 8 --block 65536
 
-One thread, one block of task vectors that is in the cache, as the engine walks; nanoseconds a weight and task, the median
-of the repetitions. Then torch's own profile of the masks: every operator, its bytes (what it reads and writes, from the
-shapes), its rate, and the time of as many calls on empty tensors, which is what calling costs.
+One thread, one block of task vectors that stays in the cache, as the engine walks: nanoseconds a weight and task, the
+fastest of the repetitions. Then torch's own profile of its masks and TIES, by operator, and how many of
+the nanoseconds are calling them: the same operators on one weight of each task.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
@@ -17,17 +16,18 @@ import torch
 from tally import blocks, device, kernels
 
 LAMBDAS = np.float32([0.2, 0.3, 0.4, 0.5, 0.6])
+LIBRARIES = {"numpy": blocks, "torch": device, "numba": kernels}
 
 
 def nanoseconds(work: Callable, weights: int, repeat: int) -> float:
-    """Median time of a call, over the weights it handles."""
+    """Of a call, over the weights it handles."""
     work()
     times = []
     for _ in range(repeat):
         started = time.perf_counter()
         work()
         times.append(time.perf_counter() - started)
-    return statistics.median(times) / weights * 1e9
+    return min(times) / weights * 1e9
 
 
 def calls(ops, tau: np.ndarray) -> dict[str, Callable]:
@@ -49,46 +49,39 @@ def calls(ops, tau: np.ndarray) -> dict[str, Callable]:
     }
 
 
-def profile(tau: np.ndarray, repeat: int) -> list[tuple[str, float, float, float]]:
-    """Of torch's masks: (operator, calls a task, nanoseconds a weight and task, bytes a weight and task)."""
-    levels, weights = calls(device, tau)["masks, 5 lambdas"], tau.size
-    levels()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as seen:
-        for _ in range(repeat):
-            levels()
-    rows = {}
-    for event in seen.key_averages():
-        if event.self_cpu_time_total:
-            rows[event.key] = (
-                event.count / repeat / len(tau),
-                event.self_cpu_time_total * 1e3 / repeat / weights,
-            )
-    return sorted(((name, *row) for name, row in rows.items()), key=lambda row: -row[2])
+def profile(work: Callable, tasks: int, weights: int, repeat: int) -> dict[str, tuple[float, float]]:
+    """operator -> (calls a task, nanoseconds a weight and task in itself), the fastest of the repetitions."""
+    found = {}
+    for _ in range(repeat):
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            work()
+        for event in seen.key_averages():
+            own = event.self_cpu_time_total * 1e3 / weights
+            found[event.key] = event.count / tasks, min(own, found.get(event.key, (0, own))[1])
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=8)
-    parser.add_argument("--block", type=int, nargs="+", default=[1 << 16, 1 << 22], help="weights")
+    parser.add_argument("--block", type=int, default=1 << 16, help="weights")
     parser.add_argument("--repeat", type=int, default=21)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for block in options.block:
-        tau = np.random.default_rng(0).standard_t(3, (options.tasks, block)).astype(np.float32)
-        print(
-            f"\n{options.tasks} tasks, {block} weights: ns a weight and task\n{'':18}{'numpy':>8}{'torch':>8}{'numba':>8}"
-        )
-        times = {
-            ops: {name: nanoseconds(call, tau.size, options.repeat) for name, call in calls(ops, tau).items()}
-            for ops in (blocks, device, kernels)
-        }
-        for name in times[blocks]:
-            print(f"{name:18}" + "".join(f"{times[ops][name]:8.2f}" for ops in times))
-        empty = nanoseconds(calls(device, tau[:, :1])["masks, 5 lambdas"], tau.size, options.repeat)
-        print(f"of torch's masks, {empty:.2f} are what calling its operators costs: the same calls on single weights")
-        print(f"{'operator':22}{'calls':>6}{'ns':>8}")
-        for name, count, own in profile(tau, options.repeat):
-            print(f"{name:22}{count:6.1f}{own:8.3f}")
+    tau = np.random.default_rng(0).standard_t(3, (options.tasks, options.block)).astype(np.float32)
+    loops = {name: calls(ops, tau) for name, ops in LIBRARIES.items()}
+    print(f"{options.tasks} tasks, {options.block} weights: ns a weight and task")
+    print(f"{'':18}" + "".join(f"{name:>8}" for name in loops))
+    for loop in loops["numpy"]:
+        times = [nanoseconds(work[loop], tau.size, options.repeat) for work in loops.values()]
+        print(f"{loop:18}" + "".join(f"{own:8.2f}" for own in times))
+    for loop in ("masks, 5 lambdas", "TIES"):
+        called = nanoseconds(calls(device, tau[:, :1])[loop], tau.size, options.repeat)
+        rows = profile(loops["torch"][loop], options.tasks, tau.size, options.repeat)
+        print(f"\ntorch, {loop}: {sum(own for _, own in rows.values()):.2f} ns, of which calling {called:.2f}")
+        print(f"{'operator':18}{'calls a task':>13}{'ns':>8}{'ns a call':>11}")
+        for name, (count, own) in sorted(rows.items(), key=lambda row: -row[1][1])[:8]:
+            print(f"{name:18}{count:13.1f}{own:8.2f}{own / count:11.2f}")
 
 
 if __name__ == "__main__":
