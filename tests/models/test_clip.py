@@ -5,11 +5,25 @@ import pytest
 import torch
 from conftest import TINY
 from tally.models import clip as ours
+from tally.models.architecture import architecture
 from tally.models.clip import Clip, encode_image, encode_text
+
+
+def thin(name):
+    """One of the paper's models, narrow: its own resolution, patches, depth, context, vocabulary and quick_gelu."""
+    config = copy.deepcopy(architecture(name))
+    model = config["model_cfg"]
+    model["embed_dim"] = 16
+    model["vision_cfg"] |= {"width": 32, "head_width": 16}
+    model["text_cfg"] |= {"width": 16, "heads": 2}
+    return config
+
 
 CONFIGS = {
     "tiny": TINY,
     "quick_gelu": {**TINY, "model_cfg": {**TINY["model_cfg"], "quick_gelu": True}},
+    "ViT-B-32": thin("ViT-B-32-quickgelu"),
+    "ViT-L-14": thin("ViT-L-14-quickgelu"),
 }
 
 
@@ -31,13 +45,16 @@ def test_same_features_as_open_clip(name, short, monkeypatch):
     config = CONFIGS[name]
     model, weights = reference(config)
     clip = Clip.from_config(config)
-    images = torch.randint(0, 256, (5, 3, 12, 12), dtype=torch.uint8)
+    images = torch.randint(0, 256, (3, 3, clip.resolution, clip.resolution), dtype=torch.uint8)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (clip.mean, clip.std))
     with torch.inference_mode():
         theirs = model.encode_image((images / 255 - mean) / std, normalize=True)
         torch.testing.assert_close(encode_image(weights, clip, images), theirs, atol=1e-5, rtol=0)
 
-        tokens = torch.tensor([[5, 9, 63, 0, 0, 0, 0, 0], [7, 63, 0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6, 7, 63]])
+        tokens = torch.zeros(3, clip.context, dtype=torch.int64)
+        for row, length in zip(tokens, (2, 1, clip.context - 1)):
+            row[:length] = torch.arange(1, length + 1)
+            row[length] = config["model_cfg"]["text_cfg"]["vocab_size"] - 1  # the end
         theirs = model.encode_text(tokens, normalize=True)
         torch.testing.assert_close(encode_text(weights, clip, tokens), theirs, atol=1e-5, rtol=0)
 
