@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import pickle
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -278,6 +279,19 @@ def parquet(path: Path, split: str, classes: int) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(path)
+
+
+def tar(path: Path, split: str, classes: int) -> None:
+    """A file of webdataset, as the hub has FER2013: N.png and N.cls one after the other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for i, (label, row) in enumerate(rows(split, classes)):
+            buffer = io.BytesIO()
+            Image.fromarray(grey(label, row, (48, 48))).save(buffer, "PNG")
+            for name, content in ((f"s{i:07}.png", buffer.getvalue()), (f"s{i:07}.cls", str(label).encode())):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
 
 
 def class_folders(root: Path, row: Task) -> None:

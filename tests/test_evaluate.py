@@ -1,6 +1,7 @@
 import numpy as np
 import torch
-from tally.evaluate import Bench, Examiner, Split, evaluate, scaled
+from tally.checkpoints import save
+from tally.evaluate import Bench, Examiner, Split, evaluate, load_split, scaled
 from tally.models.clip import encode_image
 
 
@@ -26,6 +27,20 @@ def test_margins_of_tasks_that_share_a_batch_are_those_of_each_image_alone(
         logits = (encode_image(tiny_weights, tiny_clip, image[None]) @ head.T)[0].tolist()
         expected.append(logits.pop(label) - max(logits))
     np.testing.assert_allclose(margins, expected, atol=1e-5)
+
+
+def test_inputs_are_read_when_they_are_touched(tmp_path, colours):
+    images, labels = colours
+    save(tmp_path / "a", {"val.inputs": images.numpy(), "val.labels": labels.numpy()}, "data")
+    split = load_split(tmp_path / "a", "val")
+    assert (split.inputs == images).all()
+    assert (split.labels == labels).all()
+    content = (tmp_path / "a").read_bytes()
+    at = content.index(images.numpy().tobytes())
+    with open(tmp_path / "a", "r+b") as file:
+        file.seek(at)
+        file.write(bytes([images.flatten()[0] ^ 255]))
+    assert split.inputs.flatten()[0] == images.flatten()[0] ^ 255  # no copy was made
 
 
 def test_scaled_is_the_base_at_zero_and_the_sum_at_one():

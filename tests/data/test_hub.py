@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from miniature_hub import COMMIT, serve
-from miniatures import parquet, rows, seen, small
+from miniatures import parquet, rows, seen, small, tar
 from tally.data.cache import cache
 from tally.data.hub import _order, files, read
 from tally.data.published import fetch, open_published
@@ -90,6 +90,16 @@ def test_a_hub_that_cannot_be_reached_says_what_to_copy_where(tmp_path, monkeypa
     )
     assert f"put into {tmp_path}/stanford_cars/: car_devkit.tgz" in text
     assert "\n" not in text
+
+
+def test_tar_files_are_read_as_parquet_is(tmp_path):
+    row = small("FER2013")
+    for split in ("train", "test"):
+        tar(tmp_path / split / "0.tar", split, 3)
+    parts = read(row.source.hub, tmp_path, row.classes)
+    assert {split: len(part) for split, part in parts.items()} == {"train": 30, "test": 9}
+    image, label = parts["test"][5]
+    assert (seen(np.asarray(image)), label) == (2, 2)
 
 
 @pytest.mark.parametrize("harm", ["none", "half", "text", "column"])

@@ -37,14 +37,14 @@ ROWS = (
     row("DTD", "47 textures", "dtd", Hub("tanganke/dtd"), "Describable Textures Dataset r1.0.1, Cimpoi et al. 2014: split 1, train and val"),
     # of the hub's repositories those with a split have another than the paper's 21600 + 2700 + 2700
     row("EuroSAT", "10 uses of land from a satellite", "eurosat", None, "EuroSAT RGB, Helber et al. 2019: a tenth of each class to validate, a tenth to test"),
-    row("GTSRB", "43 traffic signs", "gtsrb", Hub("tanganke/gtsrb"), "German Traffic Sign Recognition Benchmark, Stallkamp et al. 2011"),
+    row("GTSRB", "43 traffic signs", "gtsrb", Hub("tanganke/gtsrb", revision="ea889fff70dda7b09e94a4b207dded438deca549"), "German Traffic Sign Recognition Benchmark, Stallkamp et al. 2011"),
     row("MNIST", "handwritten digits", "MNIST", Hub("ylecun/mnist"), "MNIST, LeCun et al. 1998"),
     row("RESISC45", "45 scenes from the air", "resisc45", Hub("tanganke/resisc45"), "NWPU-RESISC45, Cheng et al. 2017, split of Neumann et al. 2019",
         "NWPU-RESISC45.rar (md5 d824acb73957502b00efd559fc6cfbbb), unpacked to NWPU-RESISC45/airplane/ and so on",
         "resisc45-train.txt (md5 b5a4c05a37de15e4ca886696a85c403e)",
         "resisc45-test.txt (md5 3dda9e4988b47eb1de9f07993653eb08)"),
     row("SVHN", "digits of house numbers", "train_32x32.mat", Hub("ufldl-stanford/svhn", config="cropped_digits"), "Street View House Numbers, Netzer et al. 2011"),
-    row("SUN397", "397 scenes", "SUN397", Hub("tanganke/sun397"), "SUN397, Xiao et al. 2010: partition 1",
+    row("SUN397", "397 scenes", "SUN397", Hub("tanganke/sun397", revision="9c4afd6174afa3974f209a0ef099dbbe244dfd27"), "SUN397, Xiao et al. 2010: partition 1",
         "SUN397.tar.gz (md5 8ca2778205c41d23104230ba66911c7a), unpacked to a/abbey/ and so on",
         "Partitions.zip, unpacked to Partitions/Training_01.txt and Partitions/Testing_01.txt"),
     # vision-14
