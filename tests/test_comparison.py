@@ -1,6 +1,11 @@
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from fake import fake_suite
+from tally.checkpoints import save
+from tally.cli import main
 from tally.comparison import comparison
 from tally.printed import Printed
 from tally.records import CONSENSUS, load_suite
@@ -55,3 +60,25 @@ def test_the_comparison_in_print(suite):
     assert shown.rows[0][2] == "75.0"
     assert shown.rows[1][5] == ""
     assert shown.bold == {(0, 7)}
+
+
+def test_the_verb_writes_a_table_in_three_forms(tmp_path, capsys):
+    folder = fake_suite(tmp_path, tasks=2, examples=20)
+    weights = {"visual.w": np.zeros((4, 5), "f4"), "text": np.zeros(7, "f4")}
+    save(tmp_path / "base.safetensors", weights, "base")
+    save(tmp_path / "vector.safetensors", {"visual.w": weights["visual.w"]}, "task_vector")
+    tables = {"fake": {"source": "nowhere", "2": {"ties": [75.0, 81.0, 0.0], "fine-tuned": [90.0, None, 0.0]}}}
+    (tmp_path / "paper.json").write_text(json.dumps({"tasks": ["cars", "dtd", "eurosat"], "tables": tables}))
+    files = {"folder": folder, "base": tmp_path / "base.safetensors", "vector": tmp_path / "vector.safetensors"}
+    files |= {"paper": tmp_path / "paper.json", "output": tmp_path / "tables" / "paper"}
+    flags = [word for name, value in files.items() for word in (f"--{name}", str(value))]
+    assert main(["compare", *flags, "--tasks", "cars", "dtd", "--candidates", "ties", "task-arithmetic"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("| Method")
+    assert "Paper's: nowhere." in said
+    assert (tmp_path / "tables" / "paper.md").read_text() in said
+    assert (tmp_path / "tables" / "paper.tex").exists()
+    table = pd.read_csv(tmp_path / "tables" / "paper.csv")
+    assert table["method"].tolist() == ["ties"] * 3 + ["fine-tuned"] * 2
+    assert table.loc[table["quantity"] == "gigabits", "agrees"].all()
+    assert main(["--quiet", "compare", *flags, "--tasks", "cars", "--candidates", "ties"]) == 2

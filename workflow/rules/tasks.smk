@@ -41,7 +41,7 @@ rule prepare:
         mem_mb=memory(4000, copies=0),
         runtime=240,
     params:
-        resources=config["resources"],
+        resources=lambda wildcards: config["resources"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
         source=lambda wildcards: source_options(wildcards.task),
     message:
