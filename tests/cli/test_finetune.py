@@ -150,3 +150,14 @@ def test_two_processes_told_to_stop(task, tmp_path, undisturbed):
     two, one = open_checkpoint(out), open_checkpoint(tmp_path / "undisturbed")
     for name in one.names:
         np.testing.assert_allclose(two[name], one[name], atol=1e-4)
+
+
+def test_epochs_are_steps_of_whole_batches(task, tmp_path):
+    outputs = []
+    for name, length in (("epochs", "2"), ("steps", "6")):  # 80 pictures are three batches of 32
+        out = tmp_path / f"{name}.safetensors"
+        words = flags(task, out, f"--{name}", length)
+        at = words.index("--steps")
+        assert main(words[:at] + words[at + 2 :]) == 0
+        outputs.append(out.read_bytes())
+    assert outputs[0] == outputs[1]
