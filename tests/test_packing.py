@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 import tally
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from tally.bundle import open_bundle
 from tally.checkpoints import Checkpoint, open_checkpoint, save
 from tally.errors import TallyError
 from tally.merging import merge
+from tally.models.architecture import architecture, shapes, text_transformer
 from tally.packing import WIDEST, compress, pack_bundle
 from tally.storage import gigabits
 from tally.vectors import difference
@@ -74,31 +74,20 @@ def test_size_is_the_formula(tmp_path):
 
 def test_a_full_size_bundle_is_the_formula_and_a_thousandth(tmp_path):
     """A real file of a gigabyte, 20 tasks of ViT-B/32's true shapes; every tensor repeats one value."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "merge.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    every = shapes(architecture("ViT-B-32"))
+    stored = {name: shape for name, shape in every.items() if not text_transformer(name)}
+    tower = {name: shape for name, shape in stored.items() if name.startswith("visual.")}
 
     def repeated(value, shapes):
         return {name: np.broadcast_to(value, shape) for name, shape in shapes.items()}
 
-    tower = benchmark.shapes("ViT-B-32")
-    text = {f"text.{i}": (25_599_489 // 150 + (i < 25_599_489 % 150),) for i in range(150)}
     lambdas = {f"a-task-with-a-long-name-{t}": 0.4 for t in range(20)}
-    base, merged = repeated(np.float32(0.5), tower | text), repeated(np.float32(0.25), tower)
+    base, merged = repeated(np.float32(0.5), stored), repeated(np.float32(0.25), tower)
     masks = repeated(np.uint8(0b11010000), dict.fromkeys(lambdas, (87_849_216 // 8,)))
     made_from = {"base": "0" * 64, "finetuned": dict.fromkeys(lambdas, "0" * 64)}
     path = tmp_path / "bundle"
-    pack_bundle(
-        path,
-        Checkpoint("<base>", base, dict.fromkeys(base, "F32")),
-        merged,
-        masks,
-        lambdas,
-        method="ties",
-        made_from=made_from,
-    )
+    base = Checkpoint("<base>", base, dict.fromkeys(base, "F32"))  # as_checkpoint would write the values out
+    pack_bundle(path, base, merged, masks, lambdas, method="ties", made_from=made_from)
     formula = gigabits("tall-ties", domain_weights=87_849_216, frozen_weights=25_599_489, tasks=20) * 1e9 / 8
     assert formula <= path.stat().st_size <= formula * 1.001
     bundle = open_bundle(path)
