@@ -74,6 +74,11 @@ def _load_torch(path: Path) -> object:
                 _, _, value = unpickle(file), unpickle(file), unpickle(file)
             return value
     except Refused as error:
+        if str(error).startswith("__torch__."):  # as OpenAI's own CLIP files
+            raise TallyError(
+                f"{path} is TorchScript, a program with weights in it, which is not run here; take the weights as"
+                " safetensors, such as the hub's timm/vit_base_patch32_clip_224.openai"
+            ) from None
         culprit = re.search(r"GLOBAL (\S+)", first)
         if culprit and str(error).startswith("torch."):  # torch knows what makes a tensor, this module does not
             error = culprit[1]
