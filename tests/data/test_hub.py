@@ -51,6 +51,19 @@ def test_fetched_read_and_prepared(hub, tmp_path):
     assert len(hub.ranges) == asked  # nothing is fetched twice
 
 
+def test_what_is_unpacked_by_half_is_fetched_from_the_hub(tmp_path, monkeypatch):
+    row = replace(CARS, source=replace(CARS.source, layout="DTD", place="dtd", by_hand=()))
+    (tmp_path / "dtd" / "dtd").mkdir(parents=True)  # torchvision takes this for the whole
+    calls = []
+    monkeypatch.setattr("tally.data.hub.download", lambda hub, folder: calls.append(folder))
+    with pytest.raises(
+        TallyError,
+        match=r"cannot be fetched from its makers .*; what is in .*/dtd may have to be deleted first; .*/hub/Cars: no parquet",
+    ):
+        fetch(row, tmp_path)
+    assert calls == [tmp_path / "hub" / "Cars"]
+
+
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # what it keeps of a broken connection
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from tally.data.pictures import Parts, file_of
 from tally.data.sources import fit
 from tally.data.splits import random_rows
@@ -101,7 +102,12 @@ class Worker(NamedTuple):
             except TallyError as error:
                 errors.append(str(error))
                 continue
-            except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for a broken file
+            except (
+                OSError,
+                SyntaxError,
+                ValueError,
+                Image.DecompressionBombError,
+            ) as error:  # what Pillow raises for a broken file
                 errors.append(f"{file_of(part, row)}: cannot be read as a picture ({error}); replace or remove it")
                 continue
             digest = hashlib.sha256(f"{picture.width} {picture.height} ".encode() + picture.tobytes()).digest()

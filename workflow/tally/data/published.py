@@ -93,14 +93,18 @@ def fetch(row: Task, data: Path, form: str = "auto") -> None:
         from tally.data.layouts import download
 
         try:
-            return download(source.layout, data)
+            download(source.layout, data)
+            _open(row, data, "layout")  # what was unpacked by half is taken for whole by torchvision
+            return
         except TallyError as error:
-            problems.append(str(error))
+            problems.append(f"{error}; what is in {where['layout']} may have to be deleted first")
     if form in ("auto", "hub") and source.hub:
         from tally.data.hub import download as download_hub
 
         try:
-            return download_hub(source.hub, where["hub"])
+            download_hub(source.hub, where["hub"])
+            _open(row, data, "hub")
+            return
         except TallyError as error:
             problems.append(str(error))
     raise TallyError("; ".join([*problems, advice(row, data)]))
