@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from tally.data.augment import MOVED
 from tally.evaluate import Examiner, Split
-from tally.finetune import Order, batches, finetune, learning_rate, loss_of
+from tally.finetune import Order, Stopping, batches, finetune, learning_rate, loss_of
 from tally.models.base import compiled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -130,6 +130,34 @@ def test_a_compiled_encoder_trains_alike(tiny_weights, tiny_model, colours):
     assert len(graphs) == 1
 
 
+def test_it_ends_early_with_the_best_weights_and_so_does_one_that_was_interrupted(tiny_weights, tiny_model, colours):
+    """Looks after steps 1, 2, 3 ... find 3, 5, 5, 4, 1, and three looks without a better one end it after step 5."""
+    found, after, states = [3, 5, 5, 4, 1], [], []
+
+    def score(theta):
+        after.append({name: w.clone() for name, w in theta.items()})
+        return found[len(after) - 1]
+
+    def keep(snapshot):
+        state = snapshot()
+        states.append(state._replace(tensors={name: t.clone() for name, t in state.tensors.items()}))
+
+    theta, losses = trained(tiny_weights, tiny_model, colours, stopping=Stopping(score, 1, 3), keep=keep)
+    assert len(losses) == 5
+    assert all(torch.equal(theta[name], after[1][name]) for name in theta)
+    for state in states:
+        del after[state.step :]
+        again, rest = trained(tiny_weights, tiny_model, colours, stopping=Stopping(score, 1, 3), start=state)
+        assert rest == losses[state.step :]
+        assert all(torch.equal(again[name], theta[name]) for name in theta)
+
+
+def test_without_a_look_the_last_weights_are_taken(tiny_weights, tiny_model, colours):
+    last, _ = trained(tiny_weights, tiny_model, colours)
+    same, _ = trained(tiny_weights, tiny_model, colours, stopping=Stopping(lambda theta: 0, 100, 1))
+    assert all(torch.equal(same[name], last[name]) for name in last)
+
+
 def test_everything_in_the_loss_is_on_one_device(tiny_weights, tiny_model, colours):
     """torch's stand-in for CUDA computes shapes alone, but refuses to mix devices."""
     images, labels = colours
@@ -146,6 +174,7 @@ def test_schedule_warms_up_then_falls_to_zero():
     assert np.all(np.diff(values[10:]) < 0)
     assert values[55] == 0.5 * (1 + math.cos(math.pi / 2))
     assert values[-1] < 0.001
+    assert [learning_rate(step, 100, 2, "constant") for step in (0, 1, 2, 99)] == [0.5, 1, 1, 1]
 
 
 def test_every_epoch_sees_every_row_once():

@@ -28,7 +28,7 @@ rule bundle:
 
 rule formats:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         base="<store>/base.safetensors",
         merged=masked_vector,
         masks="<store>/{suite}/masks/{method}.safetensors",
@@ -36,7 +36,7 @@ rule formats:
         counts="<store>/{suite}/accuracy/tall-{method}.json",
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
-        code=code("bundle", "codec", "encoding", "evaluate", "formats", "models/clip", "packing"),
+        code=code("bundle", "codec", "encoding", "evaluate", "formats", *KIND.encoder, "packing"),
     output:
         "<store>/{suite}/storage/{method}.json",
     log:

@@ -19,6 +19,7 @@ from tally.data.task import Published, fingerprint, modules  # noqa: E402
 from tally.data.tasks import task  # noqa: E402
 from tally.errors import TallyError  # noqa: E402
 from tally.merging import METHODS as REGISTRY  # noqa: E402
+from tally.models import kinds  # noqa: E402
 from tally.models.architecture import architecture, weights_of  # noqa: E402
 from tally.printed import has_table  # noqa: E402
 
@@ -52,9 +53,26 @@ PUBLISHED = config["finetuned"]  # and the fine-tuned ones, if they are not trai
 MODEL = f"{config['results']}/{config['model']}/model" if BASE["source"] else f"{config['resources']}/{config['model']}"
 
 
+def kind_of_model():
+    """What the model reads, by its folder; one that is still to come is a CLIP."""
+    if BASE["source"] or not Path(MODEL).is_dir():
+        return kinds.CLIP
+    try:
+        return kinds.kind_of(Path(MODEL))
+    except TallyError as error:
+        raise WorkflowError(str(error)) from None
+
+
+KIND = kind_of_model()
+# Not in params, which Snakemake compares: what other models are made with has not changed.
+ADAPTER = "" if config["finetune"]["adapter"] == "none" else f" --adapter {config['finetune']['adapter']}"
+TEXT = f" --context {config['text']['context']} --long {config['text']['long']}" if KIND.tokenizer else ""
+
+
 pathvars:
     store=f"{config['results']}/{config['model']}",
     model=MODEL,
+    settings=f"{MODEL}/{KIND.config}",
 
 
 # GPUs of a job that runs a model. With `auto` a machine's GPUs are used where there are any, but none is asked for.
@@ -101,7 +119,12 @@ def only(names):
 
 def own_words():
     """The words of a model that has its own."""
-    return [] if BASE["source"] else "<model>/words.json"
+    return [] if BASE["source"] or KIND is not kinds.CLIP else "<model>/words.json"
+
+
+def tokenizer():
+    """What the data of a model that reads texts are made with."""
+    return f"<model>/{KIND.tokenizer}" if KIND.tokenizer else []
 
 
 def text_weights():
@@ -253,8 +276,12 @@ def recipe(wildcards):
     del values["steps" if by_epochs else "epochs"]
     if by_epochs and values["epochs"] == "task":
         values["epochs"] = task(wildcards.task).epochs
-    if values["accumulate"] == 1:  # as trainings that are older than this key were made: they are not to be redone
-        del values["accumulate"]
+    del values["adapter"]  # which the base holds
+    if values["check"] == 0:
+        del values["patience"]
+    for key, usual in (("accumulate", 1), ("schedule", "cosine"), ("check", 0)):
+        if values[key] == usual:  # as trainings that are older than this key were made: they are not to be redone
+            del values[key]
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(values.items()))
 
 

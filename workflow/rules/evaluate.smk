@@ -3,13 +3,13 @@
 
 rule evaluate:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         base="<store>/base.safetensors",
         vector=scaled_vector,
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
         finetuned=of_tasks("<store>/finetuned/{task}.json"),
-        code=code("evaluate", "models/clip", "selection"),
+        code=code("evaluate", *KIND.encoder, "selection"),
     output:
         "<store>/{suite}/accuracy/{method}.json",
     log:
@@ -40,13 +40,13 @@ rule evaluate:
 
 use rule evaluate as evaluate_consensus with:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         base="<store>/base.safetensors",
         vector="<store>/{suite}/consensus/{method}/k{k}.safetensors",
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
         finetuned=of_tasks("<store>/finetuned/{task}.json"),
-        code=code("evaluate", "models/clip", "selection"),
+        code=code("evaluate", *KIND.encoder, "selection"),
     output:
         "<store>/{suite}/accuracy/{method}-k{k}.json",
     log:
@@ -65,14 +65,14 @@ use rule evaluate as evaluate_consensus with:
 
 rule magnitude:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         base="<store>/base.safetensors",
         merged="<store>/{suite}/merged/task-arithmetic.safetensors",
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
         search="<store>/{suite}/masks/task-arithmetic.json",
-        code=code(*MATHEMATICS, "evaluate", "masks", "merging/magnitude", "models/clip"),
+        code=code(*MATHEMATICS, "evaluate", "masks", "merging/magnitude", *KIND.encoder),
     output:
         "<store>/{suite}/accuracy/magnitude-{method}.json",
     log:

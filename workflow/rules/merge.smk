@@ -32,13 +32,13 @@ rule merge_vectors:
 
 rule mask:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         base="<store>/base.safetensors",
         merged=masked_vector,
         vectors=of_tasks("<store>/task_vectors/{task}.safetensors"),
         heads=of_tasks("<store>/heads/{task}.safetensors"),
         data=of_tasks("<store>/data/{task}.safetensors"),
-        code=code(*MATHEMATICS, "evaluate", "masks", "models/clip", "selection"),
+        code=code(*MATHEMATICS, "evaluate", "masks", *KIND.encoder, "selection"),
     output:
         masks="<store>/{suite}/masks/{method}.safetensors",
         search="<store>/{suite}/masks/{method}.json",

@@ -20,12 +20,13 @@ rule base:
     message:
         "Base model: {input.model} in full precision"
     shell:
-        "python -m tally base --model {input.model} --output {output} 2> {log}"
+        f"python -m tally base --model {{input.model}}{ADAPTER} --output {{output}} 2> {{log}}"
 
 
 rule prepare:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
+        tokenizer=tokenizer(),
         code=lambda wildcards: code("data/prepare", "data/splits", *modules(task(wildcards.task))),
     output:
         data="<store>/data/{task}.safetensors",
@@ -45,20 +46,20 @@ rule prepare:
         row=lambda wildcards: fingerprint(task(wildcards.task)),
         source=lambda wildcards: source_options(wildcards.task),
     message:
-        "Images of {wildcards.task}: decode, resize, split"
+        "Data of {wildcards.task}: read, bring into the model's form, split"
     shell:
         "python -m tally prepare --task {wildcards.task} --model {input.model} --resources {params.resources}"
-        " {params.source} --threads {threads} --output {output.data} --manifest {output.manifest} 2> {log}"
+        f" {{params.source}} --threads {{threads}}{TEXT} --output {{output.data}} --manifest {{output.manifest}} 2> {{log}}"
 
 
 rule head:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         words=own_words(),
         text=text_weights(),
         base="<store>/base.safetensors",
         data="<store>/data/{task}.safetensors",
-        code=code("models/base", "models/clip", "models/bpe" if BASE["source"] else "models/words"),
+        code=code("models/base", *KIND.encoder, *(["models/bpe"] if BASE["source"] else KIND.words)),
     output:
         head="<store>/heads/{task}.safetensors",
         counts="<store>/heads/{task}.json",
@@ -88,7 +89,7 @@ rule head:
 # no code= here: a training of hours is not thrown away for a comment in a module
 rule finetune:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         base="<store>/base.safetensors",
         data="<store>/data/{task}.safetensors",
         head="<store>/heads/{task}.safetensors",

@@ -44,10 +44,11 @@ def arithmetic(parser: Parser) -> None:
 
 
 def model(args: argparse.Namespace):
-    """The model beside the config that --model names."""
-    from tally.models.base import compiled, read_model
+    """The model beside the config that --model names, as --base has it: with an adapter or without."""
+    from tally.checkpoints import open_checkpoint
+    from tally.models.base import adapted, compiled, read_model
 
-    found = read_model(args.model.parent)
+    found = adapted(read_model(args.model.parent), open_checkpoint(args.base).names)
     return compiled(found) if args.compile else found
 
 

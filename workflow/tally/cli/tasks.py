@@ -8,12 +8,14 @@ import signal
 
 from tally.cli import options
 
-RECIPE = ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm", "epsilon", "accumulate")
+RECIPE = ("steps", "batch", "lr", "warmup", "weight_decay", "clip_norm", "epsilon", "accumulate", "schedule")
+EARLY = ("check", "patience")
 
 
 def register(verbs) -> None:
     p = options.verb(verbs, base, "base")
     options.files(p, "model", "output")
+    p.add_argument("--adapter", choices=("none", "ia3"), default="none", help="weights to learn beside the model's own")
 
     p = options.verb(verbs, prepare, "prepare")
     p.add_argument("--task", required=True)
@@ -21,6 +23,8 @@ def register(verbs) -> None:
     p.add_argument("--source", default="auto", help="form of a published data set: auto, layout, hub or folders")
     options.setting(p, "data", "data", "folder of the published data sets")
     options.threads(p)
+    p.add_argument("--context", type=int, default=512, help="tokens of a text, for a model that reads texts")
+    p.add_argument("--long", choices=("cut", "refuse"), default="cut", help="what becomes of a longer text")
 
     p = options.verb(verbs, head, "head")
     p.add_argument("--task", required=True)
@@ -42,6 +46,9 @@ def register(verbs) -> None:
     p.add_argument(
         "--accumulate", type=int, default=1, help="pieces that a process computes its batch in, for less memory"
     )
+    p.add_argument("--schedule", choices=("cosine", "constant"), default="cosine", help="learning rate after warm-up")
+    p.add_argument("--check", type=int, default=0, help="steps between looks at the validation data; 0: none is taken")
+    p.add_argument("--patience", type=int, default=5, help="looks without a better one that end the training early")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--minutes", type=float, default=10, help="minutes between snapshots of the training")
     options.setting(p, "processes", 1, "processes that train together and share --threads")
@@ -71,21 +78,21 @@ def register(verbs) -> None:
 
 
 def base(args: argparse.Namespace) -> None:
-    """Write the base model's weights in float32."""
+    """Write the base model's weights in float32, and an adapter that does nothing yet."""
+    import numpy as np
     from tally.checkpoints import open_checkpoint, save
     from tally.files import sha256
+    from tally.models.kinds import adapter, kind_of, once
 
-    source = open_checkpoint(args.model)
-    save(
-        args.output,
-        {name: source.float32(name) for name in source.names},
-        "base",
-        {"source_sha256": sha256(args.model)},
-    )
+    source, kind = open_checkpoint(args.model), kind_of(args.model.parent)
+    weights = {name: source.float32(name) for name in once(source, kind)}
+    if args.adapter != "none":
+        weights |= {name: np.ones(shape, np.float32) for name, shape in adapter(source, kind).items()}
+    save(args.output, weights, "base", {"source_sha256": sha256(args.model)})
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Decode, resize and split the images of a task, once; --manifest has the sha256 of each.
+    """Bring the examples of a task into the form that the model reads, once; --manifest has the sha256 of each.
 
     Published pictures are decoded by --threads processes; killed, the next call goes on where it was.
     """
@@ -93,19 +100,31 @@ def prepare(args: argparse.Namespace) -> None:
 
     from tally.checkpoints import save
     from tally.data.cache import cache, manifest
-    from tally.data.prepare import prepare as prepare_task
+    from tally.data.questions import Questions
     from tally.data.task import Published
     from tally.data.tasks import task
+    from tally.errors import TallyError
     from tally.files import read_json
+    from tally.models.kinds import kind_of
 
-    row = task(args.task)
-    resolution = read_json(args.model)["model_cfg"]["vision_cfg"]["image_size"]
-    if isinstance(row.source, Published):
-        folder = Path(args.data)
-        cache(row, resolution, data=folder, output=args.output, form=args.source, processes=args.threads)
-        manifest(args.output, args.manifest)
-        return
-    arrays = prepare_task(row, resolution, resources=args.resources)
+    row, folder, data = task(args.task), args.model.parent, Path(args.data)
+    reads, gives = kind_of(folder).reads, "questions" if isinstance(row, Questions) else "images"
+    if reads != gives:
+        raise TallyError(f"{row.name} is a task of {gives}, but {folder} reads {reads}; take another task or model")
+    if isinstance(row, Questions):
+        from tally.data.qa import prepare as prepare_questions
+        from tally.models.tokens import Tokenizer
+
+        arrays = prepare_questions(row, Tokenizer(folder), args.context, cut=args.long == "cut", data=data)
+    else:
+        from tally.data.prepare import prepare as prepare_images
+
+        resolution = read_json(args.model)["model_cfg"]["vision_cfg"]["image_size"]
+        if isinstance(row.source, Published):
+            cache(row, resolution, data=data, output=args.output, form=args.source, processes=args.threads)
+            manifest(args.output, args.manifest)
+            return
+        arrays = prepare_images(row, resolution, resources=args.resources)
     save(args.output, arrays, "data", {"task": row.name, "classes": list(row.classes)})
     manifest(args.output, args.manifest)
 
@@ -142,6 +161,7 @@ def finetune(args: argparse.Namespace) -> None:
     from tally.checkpoints import open_checkpoint, save
     from tally.evaluate import Examiner, load_split, precision, tensors
     from tally.files import sha256
+    from tally.finetune import Stopping
     from tally.finetune import finetune as train
     from tally.ranks import joined, multiply
     from tally.snapshots import Keeper
@@ -154,6 +174,7 @@ def finetune(args: argparse.Namespace) -> None:
     if args.epochs is not None:
         args.steps = args.epochs * math.ceil(len(examples.labels) / args.batch)
     recipe = {key: getattr(args, key) for key in RECIPE}
+    early = {key: getattr(args, key) for key in EARLY} if args.check else {}
     # two tasks of one seed see different orders; the name decides, so that a suite's order does not
     order = int.from_bytes(hashlib.sha256(f"{args.seed} {args.task}".encode()).digest()[:4])
     base = open_checkpoint(args.base)
@@ -162,7 +183,7 @@ def finetune(args: argparse.Namespace) -> None:
     metadata = {
         "task": args.task,
         "seed": args.seed,
-        "recipe": recipe,
+        "recipe": recipe | early,
         "precision": str(dtype),
         "base_sha256": sha256(args.base),
     }
@@ -175,9 +196,15 @@ def finetune(args: argparse.Namespace) -> None:
             start = keeper.newest()
             done = start.step if start else 0
             steps = iter(progress.bar(range(done, args.steps), f"fine-tune {args.task}", args.steps, "step", done))
+            examiner, val = Examiner(model, dtype, device=device), load_split(args.data, "val") if early else None
+            examiner = examiner._replace(frozen=examiner.cast(frozen) if early else frozen)
+
+            def score(theta) -> int:
+                return int(examiner.hits(examiner.cast(theta), classifier, val).sum())
+
             weights = train(
                 weights, model, classifier, examples, frozen=frozen, **recipe, seed=order, dtype=dtype,
-                device=device, ranks=ranks, start=start, report=lambda step, loss: next(steps), keep=keeper.keep,
+                device=device, ranks=ranks, stopping=Stopping(score, **early) if early else None, start=start, report=lambda step, loss: next(steps), keep=keeper.keep,
             )  # fmt: skip
     if ranks.rank > 0:
         return

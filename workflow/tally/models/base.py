@@ -1,6 +1,6 @@
 """What a run starts from: a folder with a model's config and tokenizer, read into pure functions of its weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import torch
 from tally.data.augment import MOVED, Augment, cropping
-from tally.errors import TallyError
 from tally.files import read_json
-from tally.models import bpe
+from tally.models import bpe, kinds, t5
 from tally.models.clip import Clip, Weights, encode_image, encode_text
 from tally.models.words import Words
 from torch import Tensor
@@ -29,16 +28,22 @@ class Model(NamedTuple):
     domain: tuple[str, ...]  # how the names of the weights begin that fine-tuning changes
     frozen: tuple[str, ...] = ()  # and of the others that `encode` reads
     augment: Augment | None = None  # what training does to its inputs on the fly
+    loss: Callable[[Weights, Tensor, Tensor], Tensor] | None = (
+        None  # of inputs and labels, where it is not cross entropy
+    )
 
 
 def read_model(folder: Path) -> Model:
-    """The model of a folder such as resources/mini-clip: `open_clip_config.json`, and `words.json` if it has its own words.
+    """The model of a folder such as resources/mini-clip; what it is its config tells, see `tally.models.kinds`."""
+    return READERS[kinds.kind_of(folder)](folder)
+
+
+def read_clip(folder: Path) -> Model:
+    """`open_clip_config.json`, and `words.json` if it has its own words.
 
     Without words.json it is one of open_clip's, with OpenAI's tokenizer and the training pictures cropped as the authors do.
     """
-    if not (folder / "open_clip_config.json").exists():
-        raise TallyError(f"{folder} holds no open_clip_config.json: a model folder has it beside model.safetensors")
-    config = read_json(folder / "open_clip_config.json")
+    config = read_json(folder / kinds.CLIP.config)
     clip = Clip.from_config(config)
     own = folder / "words.json"
     words = Words.load(own, config["model_cfg"]["text_cfg"]["vocab_size"]) if own.exists() else None
@@ -54,6 +59,28 @@ def read_model(folder: Path) -> Model:
         domain=("visual.",),
         augment=cropping(clip.resolution) if words is None else MOVED,
     )
+
+
+def read_t5(folder: Path) -> Model:
+    """A transformers T5ForConditionalGeneration that answers questions with choices: `config.json`."""
+    network = t5.T5.from_config(read_json(folder / kinds.T5.config))
+    return Model(
+        encode=lambda weights, inputs: t5.scores(weights, network, inputs),
+        head=lambda weights, classes, templates: t5.identity_head(classes),
+        domain=t5.DOMAIN,
+        frozen=t5.FROZEN,
+        loss=lambda weights, inputs, labels: t5.answer_loss(weights, network, inputs, labels),
+    )
+
+
+READERS = {kinds.CLIP: read_clip, kinds.T5: read_t5}
+
+
+def adapted(model: Model, names: Iterable[str]) -> Model:
+    """The model whose base has these weights: where an adapter is among them, it alone learns."""
+    if not any(name.startswith(kinds.ADAPTER) for name in names):
+        return model
+    return model._replace(domain=(kinds.ADAPTER,), frozen=model.domain + model.frozen)
 
 
 def compiled(model: Model, backend: str = "inductor") -> Model:

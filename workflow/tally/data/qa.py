@@ -1,0 +1,166 @@
+"""From files or the hub to the ids that a T5 is asked; the tasks are rows of `tally.data.questions`."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from string import Formatter
+from typing import Any, NamedTuple
+
+import numpy as np
+from tally.data.questions import CHOICE, CHOICES, Questions
+from tally.errors import TallyError
+from tally.models.tokens import Tokenizer
+
+Example = Mapping[str, Any]
+
+
+# --- from files to examples -------------------------------------------------------------------------------------------
+
+
+def load(row: Questions, data: Path) -> dict[str, list[Example]]:
+    """Examples of the hub's two splits, as {"train": ..., "test": ...}, from files or else from the hub.
+
+    Files: `data`/questions/<task>/<the hub's name of the split>.parquet (or several, <split>-*.parquet) or .jsonl.
+    """
+    wanted, found = {"train": row.train, "test": row.test}, {}
+    for split, name in wanted.items():
+        files = sorted(
+            path for pattern in (f"{name}.*", f"{name}-*") for path in (data / "questions" / row.name).glob(pattern)
+        )
+        files = [path for path in files if path.suffix in (".parquet", ".jsonl")]
+        found[split] = [example for path in files for example in read(path)] if files else fetch(row, name, data)
+        check_columns(row, found[split], name)
+    return found
+
+
+def read(path: Path) -> list[Example]:
+    """The rows of a parquet file or of one JSON object a line."""
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            return pyarrow.parquet.read_table(path).to_pylist()
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise TallyError(f"{path}: cannot be read ({str(error).splitlines()[0]}); fetch the file again") from None
+
+
+def fetch(row: Questions, split: str, data: Path) -> list[Example]:
+    """A split from the hub, by the library `datasets`, which keeps it in its own cache."""
+    place = f"{data / 'questions' / row.name / split}.parquet or .jsonl"
+    if row.repository is None:
+        raise TallyError(f"{row.name}: its makers hand it out themselves; put it into {place}")
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise TallyError(
+            f"{row.name}: no {place}; put the file there, or `pip install 'tally-merge[hub]'` to fetch it"
+        ) from None
+    try:
+        return load_dataset(row.repository, row.config, split=split).to_list()
+    except Exception as error:  # whatever a network, a proxy or the hub can do
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TallyError(
+            f"{row.name}: {row.repository} cannot be fetched from the hub ({why}); try again, or put the split into {place}"
+        ) from None
+
+
+def fields(row: Questions) -> set[str]:
+    """The columns that a row reads."""
+    texts = (*row.templates, *row.choices)
+    roots = {name.split("[")[0] for text in texts for _, name, _, _ in Formatter().parse(text) if name}
+    return roots - {"options"} | ({row.label} if row.label else set())
+
+
+def check_columns(row: Questions, examples: Sequence[Example], split: str) -> None:
+    """Raise TallyError for a column that is not there, and for no examples."""
+    if not examples:
+        raise TallyError(f"{row.name}: {split} is empty; fetch it again")
+    there = set().union(*examples[:100])
+    missing = sorted(fields(row) - there)
+    if missing:
+        raise TallyError(
+            f"{row.name}: no column {missing[0]!r} in {split}, which has {', '.join(sorted(there))}; is it another data set, or a newer form of it?"
+        )
+
+
+# --- from examples to questions ---------------------------------------------------------------------------------------
+
+
+class Posed(NamedTuple):
+    """An example in words."""
+
+    question: str
+    choices: list[str]
+    label: int
+
+
+def split(row: Questions, found: Mapping[str, list[Example]]) -> dict[str, list[Example]]:
+    """Training, validation and test examples: validation is the end of training; what test or validation have, the others lack."""
+    train, held = found["train"], row.held
+    if len(train) <= held:
+        raise TallyError(f"{row.name}: {len(train)} training examples, of which the last {held} are for validation")
+    parts = {"test": found["test"], "val": train[-held:], "train": train[:-held]}
+    columns, seen, out = sorted(fields(row)), set(), {}
+    for name, examples in parts.items():
+        keys = [json.dumps([example.get(column) for column in columns], default=str) for example in examples]
+        out[name] = [example for key, example in zip(keys, examples) if key not in seen]
+        seen.update(keys)
+    return out
+
+
+def pose(row: Questions, examples: Iterable[Example], *, every_template: bool) -> Iterator[Posed]:
+    """Examples in words: each in every template (training), or the templates in turn (evaluation)."""
+    turn = cycle(row.templates)
+    for number, example in enumerate(examples):
+        try:
+            choices = [choice.format(**example) for choice in row.choices]
+            options = "\n".join(f"- {choice}" for choice in choices)
+            templates = row.templates if every_template else (next(turn),)
+            questions = [template.format(**example, options=options) for template in templates]
+        except (KeyError, IndexError, TypeError) as error:
+            raise TallyError(
+                f"{row.name}: example {number} lacks a choice or a column ({error}); fetch it again"
+            ) from None
+        key = str(example[row.label]) if row.label else ""
+        if row.label and key not in row.keys:
+            raise TallyError(
+                f"{row.name}: example {number} has the label {key!r}, which is none of {', '.join(row.keys)}; is it a split without answers?"
+            )
+        for question in questions:
+            yield Posed(question, choices, row.keys.index(key) if row.label else 0)
+
+
+# --- from questions to ids --------------------------------------------------------------------------------------------
+
+
+def prepare(
+    row: Questions, tokenizer: Tokenizer, context: int, *, cut: bool = True, data: Path
+) -> dict[str, np.ndarray]:
+    """The inputs of a T5, see `tally.models.t5`, whose questions have `context` ids.
+
+    Returns {"train.inputs": int32 (N, context + C A), "train.labels": int64 (N,), and the same for "val" and "test"}. How
+    many questions and choices were too long and cut is told on stderr, or they are refused. Raises TallyError for missing
+    and bad data.
+    """
+    arrays = {}
+    if len(row.choices) > CHOICES:
+        raise TallyError(f"{row.name}: {len(row.choices)} choices, of which an input has room for {CHOICES}")
+    for name, examples in split(row, load(row, data)).items():
+        posed = list(pose(row, examples, every_template=name == "train"))
+        what = f"{row.name}, {name}"
+        questions = tokenizer.tokens([one.question for one in posed], context, what=what, cut=cut)
+        texts = [choice for one in posed for choice in one.choices]
+        choices = tokenizer.tokens(texts, CHOICE, what=f"{what}, choices", cut=cut)
+        room = np.zeros((len(posed), CHOICES, CHOICE), np.int32)
+        room[:, : len(row.choices)] = choices.ids.reshape(len(posed), len(row.choices), CHOICE)
+        arrays[f"{name}.inputs"] = np.concatenate([questions.ids, room.reshape(len(posed), -1)], axis=1)
+        arrays[f"{name}.labels"] = np.array([one.label for one in posed], np.int64)
+        if questions.cut + choices.cut:
+            long = (
+                f"{questions.cut} of {len(posed)} questions cut to {context} tokens, {choices.cut} choices to {CHOICE}"
+            )
+            print(f"{what}: {long}", file=sys.stderr)
+    return arrays

@@ -1,0 +1,57 @@
+"""Texts to token ids, by the tokenizer.json that lies beside a transformers model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tally.errors import TallyError
+from tally.files import read_json
+
+
+class Tokens(NamedTuple):
+    """Token ids of texts, and how many texts were cut."""
+
+    ids: np.ndarray  # int32 (N, context), filled up with 0
+    cut: int
+
+
+class Tokenizer:
+    """A tokenizer of Hugging Face's `tokenizers`, with a context of its own."""
+
+    def __init__(self, folder: Path):
+        """Read `folder`/tokenizer.json; TallyError where it cannot be read or has more tokens than the model."""
+        from tokenizers import Tokenizer as Fast
+
+        path = folder / "tokenizer.json"
+        try:
+            self.fast = Fast.from_file(str(path))
+        except Exception as error:  # the library raises nothing more particular
+            raise TallyError(
+                f"{path}: cannot be read as a tokenizer ({error}); copy the model's folder again"
+            ) from None
+        self.fast.no_truncation()
+        self.fast.no_padding()
+        known, vocabulary = self.fast.get_vocab_size(), read_json(folder / "config.json")["vocab_size"]
+        if known > vocabulary:
+            raise TallyError(
+                f"{path}: {known} tokens, but the model of config.json has {vocabulary}; take the tokenizer of that model"
+            )
+
+    def tokens(self, texts: Sequence[str], context: int, *, what: str, cut: bool = True) -> Tokens:
+        """Ids of the texts, each at most `context` tokens long with the special ones; the last of them stays.
+
+        Raises TallyError for a longer text unless it may be `cut`; `what` says in the message where the texts are from.
+        """
+        rows = [row.ids for row in self.fast.encode_batch(list(texts))]
+        long = [i for i, row in enumerate(rows) if len(row) > context]
+        if long and not cut:
+            raise TallyError(
+                f"{what}: {len(long)} of {len(rows)} texts are longer than the context of {context} tokens, the first has "
+                f"{len(rows[long[0]])}: '{texts[long[0]][:40]}...'; raise text.context or set text.long to cut"
+            )
+        ids = np.zeros((len(rows), context), dtype=np.int32)
+        for place, row in zip(ids, rows):
+            row = row if len(row) <= context else [*row[: context - 1], row[-1]]
+            place[: len(row)] = row
+        return Tokens(ids, len(long))
