@@ -20,7 +20,7 @@ rule base:
     message:
         "Base model: {input.model} in full precision"
     shell:
-        f"python -m tally base --model {{input.model}}{ADAPTER} --output {{output}} 2> {{log}}"
+        "python -m tally base --model {input.model}" f"{ADAPTER}" " --output {output} 2> {log}"
 
 
 rule prepare:
@@ -49,7 +49,9 @@ rule prepare:
         "Data of {wildcards.task}: read, bring into the model's form, split"
     shell:
         "python -m tally prepare --task {wildcards.task} --model {input.model} --resources {params.resources}"
-        f" {{params.source}} --threads {{threads}}{TEXT} --output {{output.data}} --manifest {{output.manifest}} 2> {{log}}"
+        " {params.source} --threads {threads}"
+        f"{TEXT}"
+        " --output {output.data} --manifest {output.manifest} 2> {log}"
 
 
 rule head:

@@ -28,9 +28,7 @@ class Model(NamedTuple):
     domain: tuple[str, ...]  # how the names of the weights begin that fine-tuning changes
     frozen: tuple[str, ...] = ()  # and of the others that `encode` reads
     augment: Augment | None = None  # what training does to its inputs on the fly
-    loss: Callable[[Weights, Tensor, Tensor], Tensor] | None = (
-        None  # of inputs and labels, where it is not cross entropy
-    )
+    loss: Callable[[Weights, Tensor, Tensor], Tensor] | None = None  # what is trained for, if no cross entropy
 
 
 def read_model(folder: Path) -> Model:
