@@ -1,19 +1,20 @@
-"""What the workflow survives: kills, full disks, damaged files; what is lost, and what is done again.
+"""What the workflow survives: kills, full disks, damaged files; what is lost by it, and what is done again.
 
     python benchmarks/faults.py --rounds 50 --seed 0
 
-The test workflow (three tasks, seconds of training) runs once, undisturbed. A round starts from a copy of it without some
-results and all that follows from them - a run that is half through - and has one fault:
+The test workflow (three tasks, seconds of training) runs once, undisturbed, to its tables and bundles. A round starts from
+a copy of that in which a random result and all that follows from it are missing - a run that is half through, mostly in its
+later half, for rounds are to be short - and has one of these faults, in turn:
 
     worker    SIGKILL to a job at a random moment
     group     SIGKILL to Snakemake and all its jobs at a random moment
     disk      a disk (tmpfs) with room for a random share of what is missing; without the right to mount one, a limit on the
-              size of files. More room is made afterwards
+              size of files. Afterwards there is room
     truncate  a file that the rest of the run reads, safetensors or JSON, loses a random part of its end
-    flip      one random bit of such a file is flipped
+    flip      a random bit of such a file is flipped
 
-Then `snakemake --rerun-incomplete` has to end with every table, model and count byte for byte as in the undisturbed run, or to
-stop with a line that names the damaged file; once that is deleted the next run has to end so.
+Then `snakemake --rerun-incomplete` has to end with every tensor file, record and table byte for byte as in the undisturbed
+run, or to stop with a line that names the damaged file; once that is deleted the next run has to end so.
 """
 
 import argparse
@@ -30,85 +31,132 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
-FAULTS = ("worker", "group", "disk", "truncate", "flip")
-STORE = Path("results/mini-clip")
-TARGETS = (
-    STORE / "tables" / "suites.csv",
-    *(STORE / "micro" / "bundles" / f"{m}.safetensors" for m in ("task-arithmetic", "ties")),
-)
-SNAKEMAKE = (
-    sys.executable, "-m", "snakemake", *map(str, TARGETS), "--configfile", str(MICRO), "--config", "precision=fp32",
-)  # fmt: skip
-SHARED = ("Snakefile", "config", "envs", "profiles", "resources", "workflow")
-PATIENCE = 600  # seconds after which a run hangs
+SHARED = ("Snakefile", "config", "envs", "profiles", "resources", "workflow")  # of a working copy: links
+STORE = "results/mini-clip"
+BUNDLES = [f"{STORE}/micro/bundles/{method}.safetensors" for method in ("task-arithmetic", "ties")]
+SNAKEMAKE = [sys.executable, "-m", "snakemake", f"{STORE}/micro/tables/main.csv", *BUNDLES, "--configfile", str(MICRO)]
+SNAKEMAKE += ["--config", "precision=fp32"]
+KILLS, DAMAGES = ("worker", "group"), ("truncate", "flip")
+FAULTS = (*KILLS, "disk", *DAMAGES)
+PATIENCE = 900  # seconds after which a run hangs
+RUNS = 4  # after so many nothing will help
 
 
 @dataclass
 class Round:
-    """One round: what was done to it, and what came of it."""
+    """What was done, and what came of it."""
 
     fault: str
     planned: int  # jobs that were missing
-    moment: str = ""  # when the fault came, or to which file
-    outcome: str = ""  # identical; named: stopped with the file's name, identical once it was deleted; unread; FAILED
-    runs: int = 1
+    moment: str = ""  # when or how much, or the damaged file
+    outcome: str = ""  # "identical"; "named": stopped with the damaged file's name, then identical; "unread"; "FAILED"
+    why: str = ""  # it failed
+    runs: int = 0
     finished: int = 0  # jobs of all runs
-    interrupted: int = 0  # jobs that a kill or an error cut off
+    cut_off: int = 0  # jobs that a kill or an error ended
     lost: int = 0  # files that are gone, or other than in the undisturbed run
     left_over: int = 0  # temporary files of dead writers
     seconds: float = 0.0
-
-    @property
-    def survived(self) -> bool:
-        return self.outcome in ("identical", "named", "unread")
 
     @property
     def repeated(self) -> int:
         return max(self.finished - self.planned, 0)
 
 
+class Finished:
+    """A working copy in which the test workflow ran undisturbed, and what its files follow from."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        command = [*SNAKEMAKE, "--detailed-summary"]
+        answer = subprocess.run(
+            command, cwd=folder, env=environment(), text=True, capture_output=True, check=True
+        ).stdout
+        rows = list(csv.DictReader(answer[answer.index("output_file\t") :].splitlines(), delimiter="\t"))
+        self.inputs, together = {}, defaultdict(set)
+        for row in rows:
+            self.inputs[row["output_file"]] = {
+                path for path in row["input-file(s)"].split(",") if path.startswith(STORE)
+            }
+            together[row["log-file(s)"]].add(row["output_file"])
+        self.outputs = {name: names for names in together.values() for name in names}  # of the job that makes a file
+
+    @cached_property
+    def jobs(self) -> dict[str, int]:
+        """File -> how many jobs it is away from the end, its own counted."""
+        return {name: len({min(self.outputs[path]) for path in self.behind(name)}) for name in sorted(self.inputs)}
+
+    def behind(self, name: str) -> set[str]:
+        """What the job of this file makes, and all that follows from it."""
+        gone, more = set(), self.outputs[name]
+        while more:
+            gone |= more
+            more = {path for out, needs in self.inputs.items() if needs & gone for path in self.outputs[out]} - gone
+        return gone
+
+    def some(self, names: Iterable[str], rng: random.Random) -> str:
+        """One of these files; the more jobs follow from it the rarer, or most rounds would be the whole workflow."""
+        names = sorted(names)
+        return rng.choices(names, [1 / self.jobs[name] for name in names])[0]
+
+    @cached_property
+    def artifacts(self) -> dict[str, bytes]:
+        """Name -> content of everything but logs, times and figures."""
+        return {name: path.read_bytes() for name, path in artifacts(self.folder).items()}
+
+
+def artifacts(folder: Path) -> dict[str, Path]:
+    kinds, apart = (".safetensors", ".json", ".csv", ".md", ".tex"), {"logs", "benchmarks", "figures"}
+    paths = sorted(path for path in (folder / STORE).rglob("[!.]*") if path.suffix in kinds)
+    names = {str(path.relative_to(folder)): path for path in paths}
+    return {name: path for name, path in names.items() if not apart & set(Path(name).parts)}
+
+
+def environment() -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "OMP_NUM_THREADS": "1"}
+
+
 class Run:
-    """One call of Snakemake on a working copy."""
+    """A call of Snakemake on a working copy. Its output is beside the copy, whose disk may be full."""
 
     def __init__(self, folder: Path, cores: int, largest: int | None = None):
         """largest: bytes that a file may have."""
         command = [*SNAKEMAKE, "--cores", str(cores), "--rerun-incomplete", "--max-jobs-per-timespan", "100/1s"]
-
-        def limit():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-
-        self.log = folder.with_suffix(".log")  # not on the copy's disk, which may be full
+        self.log = folder.with_suffix(".log")
+        limit = None if largest is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=folder, stdout=log, stderr=log, start_new_session=True,
-                preexec_fn=limit if largest is not None else None,
-                env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+                command, cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True, preexec_fn=limit
+            )
 
     @property
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
     def finished(self) -> int:
-        return len(re.findall(r"^Finished jobid: \d+ \(Rule: (?!all)", self.text, re.MULTILINE))
+        return len(re.findall(r"^Finished jobid: \d+ \(Rule: ", self.text, re.MULTILINE))
 
+    @property
     def started(self) -> int:
-        return len(set(re.findall(r"^Job (\d+): ", self.text, re.MULTILINE)))
+        return len(re.findall(r"^Job \d+: ", self.text, re.MULTILINE))
 
+    @property
     def over(self) -> bool:
         return self.process.poll() is not None
 
     def wait(self) -> int | None:
-        """The exit status; None if the run had to be ended."""
+        """The exit status; None for a run that hung and was killed."""
         try:
             return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -124,93 +172,63 @@ class Run:
         """Process ids of the jobs that run."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError, ValueError, IndexError):
+            with suppress(OSError):
                 group = int((path / "stat").read_text().rpartition(")")[2].split()[2])
                 if group == self.process.pid and b"-m\0tally\0" in (path / "cmdline").read_bytes():
                     found.append(int(path.name))
         return found
 
+    def disturb(self, fault: str, after: int, seconds: float, rng: random.Random) -> None:
+        """Kill a job or everything, `seconds` after the job number `after` began, unless the run is over by then."""
+        while self.started < after and not self.over:
+            time.sleep(0.05)
+        time.sleep(seconds)
+        if fault == "group" and not self.over:
+            return self.kill()
+        while not self.over:
+            if workers := self.workers():
+                with suppress(ProcessLookupError):
+                    return os.kill(rng.choice(workers), signal.SIGKILL)
+            time.sleep(0.01)
 
-def copy(finished: Path, folder: Path, link: bool = True) -> None:
-    """A working copy with the results of a finished one. Tensors may be linked: they are replaced, never written into."""
+
+def copy(finished: Path | None, folder: Path, link: bool = True) -> None:
+    """A working copy with the results of another. Tensors may be linked: they are replaced, never written into."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SHARED:
         (folder / name).symlink_to(ROOT / name)
-    for name in ("results", ".snakemake"):
-        if (finished / name).exists():
-            for path in (finished / name).rglob("*"):
-                target = folder / path.relative_to(finished)
-                if path.is_dir():
-                    target.mkdir(parents=True, exist_ok=True)
-                elif link and path.suffix == ".safetensors":
-                    target.hardlink_to(path)
-                elif path.name not in ("log", "locks"):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(path, target)
-
-
-def artifacts(folder: Path) -> dict[str, Path]:
-    """Everything a run makes but logs, times and figures, by its name."""
-    return {
-        str(path.relative_to(folder)): path
-        for path in sorted((folder / STORE).rglob("*"))
-        if path.is_file()
-        and path.suffix in (".safetensors", ".json", ".csv", ".md", ".tex")
-        and not {"logs", "benchmarks", "figures"} & set(path.relative_to(folder).parts)
-    }
-
-
-def jobs(folder: Path) -> tuple[dict[str, set[str]], dict[str, frozenset[str]]]:
-    """What each file of a finished copy is made from, and the outputs of the job that makes it."""
-    command = [*SNAKEMAKE, "--detailed-summary"]
-    answer = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=True).stdout
-    rows = list(csv.DictReader(answer[answer.index("output_file\t") :].splitlines(), delimiter="\t"))
-    inputs, together = {}, defaultdict(set)
-    for row in rows:
-        inputs[row["output_file"]] = {path for path in row["input-file(s)"].split(",") if path.startswith("results/")}
-        together[row["rule"], row["log-file(s)"]].add(row["output_file"])
-    made_with = {name: frozenset(names) for names in together.values() for name in names}
-    return inputs, made_with
-
-
-def behind(inputs: dict[str, set[str]], made_with: dict[str, frozenset[str]], name: str) -> set[str]:
-    """The outputs of the job that makes this file, and of all that follow from it."""
-    gone: set[str] = set()
-    todo = set(made_with[name])
-    while todo:
-        gone |= todo
-        todo = {twin for out, needs in inputs.items() if needs & gone for twin in made_with[out]} - gone
-    return gone
-
-
-def differing(finished: Path, folder: Path) -> list[str]:
-    """Names of files that are gone, or other than in the undisturbed run."""
-    mine, others = artifacts(folder), artifacts(finished)
-    return [name for name, path in others.items() if name not in mine or mine[name].read_bytes() != path.read_bytes()]
+    paths = [] if finished is None else [*(finished / "results").rglob("*"), *(finished / ".snakemake").rglob("*")]
+    for path in (path for path in paths if path.is_file()):
+        target = folder / path.relative_to(finished)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link and path.suffix == ".safetensors":
+            target.hardlink_to(path)
+        else:
+            shutil.copy2(path, target)
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Callable[[int | None], None] | None]:
-    """A disk of its own for a folder: a function that leaves so many bytes of room, or plenty. None where none can be mounted."""
+def disk(folder: Path, own: bool) -> Iterator[Callable[[int | None], None] | None]:
+    """If `own`, a disk for this folder alone: a function that leaves it so many bytes, or plenty. None if that cannot be."""
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=8g", "faults", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+    if not own or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         yield None
         return
 
-    def room(left: int | None) -> None:
+    def leave(room: int | None) -> None:
         disk = os.statvfs(folder)
-        size = 8 << 30 if left is None else (disk.f_blocks - disk.f_bfree) * disk.f_frsize + left
+        size = 8 << 30 if room is None else (disk.f_blocks - disk.f_bfree) * disk.f_frsize + room
         subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
     try:
-        yield room
+        yield leave
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def damage(path: Path, fault: str, rng: random.Random) -> None:
-    """Truncate a file or flip one of its bits; its time stays."""
+    """Truncate a file or flip one of its bits; its time stays as it is."""
     content, stat = bytearray(path.read_bytes()), path.stat()
     if fault == "truncate":
         del content[rng.randrange(len(content)) :]
@@ -221,137 +239,105 @@ def damage(path: Path, fault: str, rng: random.Random) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def disturb(run: Run, fault: str, after: int, seconds: float, rng: random.Random) -> bool:
-    """Kill a worker or all of a run, so many seconds after so many of its jobs; whether it was not over before."""
-    while run.finished() < after and not run.over():
-        time.sleep(0.05)
-    time.sleep(seconds)
-    if fault == "group" and not run.over():
-        run.kill()
-        return True
-    while not run.over():
-        if workers := run.workers():
-            with suppress(ProcessLookupError):
-                os.kill(rng.choice(workers), signal.SIGKILL)
-                return True
-        time.sleep(0.01)
-    return False
-
-
-def play(fault: str, rng: random.Random, finished: Path, folder: Path, graph, cores: int, cut="", victim="") -> Round:
-    """One round in `folder`. `cut`: the file that is missing with all that follows from it; `victim`: the one to damage."""
-    inputs, made_with = graph
-    with ExitStack() as stack:
-        room = stack.enter_context(small_disk(folder)) if fault == "disk" else None
-        return _play(fault, rng, finished, folder, inputs, made_with, cores, cut, victim, room)
-
-
-def _play(fault, rng, finished, folder, inputs, made_with, cores, cut, victim, room) -> Round:
+def play(
+    fault: str, rng: random.Random, finished: Finished, folder: Path, cores: int, cut: str = "", victim: str = ""
+) -> Round:
+    """One round in a new folder. `cut` is what is missing with all that follows, `victim` what is damaged; or random ones."""
     begun = time.monotonic()
-    depth = {name: len({made_with[path] for path in behind(inputs, made_with, name)}) for name in sorted(inputs)}
-    cut = cut or rng.choices(list(depth), [1 / n for n in depth.values()])[0]
-    missing = behind(inputs, made_with, cut)
-    copy(finished, folder, link=room is None)
-    for name in missing:
-        (folder / name).unlink()
-    row, sizes = Round(fault, depth[cut]), [(finished / name).stat().st_size for name in missing]
-    read = {path for name in missing for path in inputs[name]} - missing
-    largest = None
-    if fault in ("truncate", "flip"):
-        row.moment = victim or rng.choice(sorted(path for path in read if path.endswith((".safetensors", ".json"))))
-        damage(folder / row.moment, fault, rng)
-    elif fault == "disk":
-        share = rng.random()
-        row.moment = f"{share:.0%} of the room" if room else f"no file above {share:.0%} of the largest"
-        if room:
-            room(int(share * sum(sizes)))
-        else:
-            largest = int(share * max(sizes))
-    run = Run(folder, cores, largest)
-    if fault in ("worker", "group"):
-        after, seconds = rng.randrange(row.planned), rng.uniform(0, 2)
-        row.moment = f"{seconds:.1f} s after job {after} of {row.planned}"
-        if not disturb(run, fault, after, seconds, rng):
-            row.moment = "over before"
-    status, named, texts = run.wait(), False, []
-    while True:
-        texts.append(run.text)
-        row.finished += run.finished()
-        row.interrupted += run.started() - run.finished()
-        if status == 0 or status is None or row.runs > 2:
-            break
-        if fault in ("truncate", "flip") and not named:
-            if row.moment not in run.text:
-                break
-            named = True
-            (folder / row.moment).unlink()
-        if room:
-            room(None)
-        if list((folder / ".snakemake" / "locks").glob("*")):
-            subprocess.run([*SNAKEMAKE, "--unlock"], cwd=folder, capture_output=True, check=True)
-        run = Run(folder, cores)
-        status = run.wait()
-        row.runs += 1
-    wrong = differing(finished, folder)
-    if fault in ("truncate", "flip") and wrong == [row.moment] and (folder / row.moment).exists():
-        wrong, unread = [], True  # it sleeps
-    else:
-        unread = False
-    row.lost = len(wrong)
-    row.left_over = len([path for path in folder.rglob(".*.tmp") if path.is_file()])
-    if status == 0 and not wrong:
-        row.outcome = "named" if named else "unread" if unread else "identical"
-    else:
-        why = "hangs" if status is None else f"exit status {status}" if status else f"differ: {', '.join(wrong[:3])}"
-        row.outcome = f"FAILED, {why}"
-        folder.with_suffix(".txt").write_text("\n=====\n".join(texts))
+    cut = cut or finished.some({min(names) for names in finished.outputs.values()}, rng)
+    missing, row, largest = finished.behind(cut), Round(fault, finished.jobs[cut]), None
+    with disk(folder, fault == "disk") as leave:
+        copy(finished.folder, folder, link=leave is None)
+        for name in missing:
+            (folder / name).unlink()
+        if fault in DAMAGES:
+            read = {path for name in missing for path in finished.inputs[name]} - missing
+            row.moment = victim or finished.some(
+                (name for name in read if name.endswith((".safetensors", ".json"))), rng
+            )
+            damage(folder / row.moment, fault, rng)
+        elif fault == "disk":
+            share, sizes = rng.random(), [len(finished.artifacts[name]) for name in missing]
+            row.moment = f"{share:.0%} of the {'room' if leave else 'largest file'}"
+            if leave:
+                leave(int(share * sum(sizes)))
+            else:
+                largest = int(share * max(sizes))
+        run = Run(folder, cores, largest)
+        if fault in KILLS:
+            after, seconds = rng.randint(1, row.planned), rng.uniform(0, 4)
+            row.moment = f"{seconds:.1f} s into job {after} of {row.planned}"
+            run.disturb(fault, after, seconds, rng)
+        said = settle(row, run, folder, cores, leave)
+        judge(row, finished, folder)
+    if row.outcome == "FAILED":
+        folder.with_suffix(".txt").write_text("\n=====\n".join([json.dumps(asdict(row)), *said]))
     row.seconds = time.monotonic() - begun
     return row
 
 
-def prepare(folder: Path, cores: int) -> Path:
-    """A working copy in which the test workflow ran undisturbed."""
-    copy(folder, folder)
-    run = Run(folder, cores)
-    if run.wait() != 0:
-        sys.exit(f"the undisturbed run failed:\n{run.text[-4000:]}")
-    return folder
+def settle(row: Round, run: Run, folder: Path, cores: int, leave: Callable | None) -> list[str]:
+    """Run again until it ends well, doing between two runs what they say and no more. Returns what they said."""
+    said = []
+    while True:
+        status = run.wait()
+        row.runs, row.finished, row.cut_off = (
+            row.runs + 1,
+            row.finished + run.finished,
+            row.cut_off + run.started - run.finished,
+        )
+        said.append(run.text)
+        if status == 0:
+            return said
+        if status is None or row.runs == RUNS:
+            row.why = "a run hangs" if status is None else f"{RUNS} runs did not end well"
+            return said
+        if row.fault in DAMAGES:
+            if row.moment not in run.text or row.outcome == "named":
+                row.why = "stopped without the damaged file's name"
+                return said
+            row.outcome = "named"
+            (folder / row.moment).unlink()
+        if leave:
+            leave(None)
+        if any((folder / ".snakemake" / "locks").glob("*")):
+            subprocess.run([*SNAKEMAKE, "--unlock"], cwd=folder, env=environment(), capture_output=True, check=True)
+        run = Run(folder, cores)
+
+
+def judge(row: Round, finished: Finished, folder: Path) -> None:
+    """Compare with the undisturbed run. A damaged file whose damage nobody read is no loss: it is told when it is read."""
+    mine = artifacts(folder)
+    wrong = [
+        name for name, content in finished.artifacts.items() if name not in mine or mine[name].read_bytes() != content
+    ]
+    if row.fault in DAMAGES and not row.outcome and row.moment in wrong and row.moment in mine:
+        row.outcome = "unread"
+        wrong.remove(row.moment)
+    row.lost, row.left_over = len(wrong), len(list((folder / STORE).rglob(".*.tmp")))
+    row.why = row.why or (f"{len(wrong)} files differ: {' '.join(wrong[:3])}" if wrong else "")
+    row.outcome = "FAILED" if row.why else row.outcome or "identical"
 
 
 def table(rows: list[Round]) -> str:
-    """A line per fault."""
-    head = (
-        "fault",
-        "rounds",
-        "survived",
-        "named",
-        "unread",
-        "runs",
-        "jobs cut off",
-        "jobs repeated",
-        "files lost",
-        "left over",
-        "s a round",
-    )
-    lines = ["| " + " | ".join(head) + " |", "|:--" + "|--:" * (len(head) - 1) + "|"]
+    """A line per fault, in Markdown."""
+    titles = {
+        "runs": "runs",
+        "cut_off": "jobs cut off",
+        "repeated": "jobs repeated",
+        "lost": "files lost",
+        "left_over": "left over",
+    }
+    head = ["fault", "rounds", "survived", "of them named", "unread", *titles.values(), "seconds a round"]
+    lines = [head, [":--", *["--:"] * (len(head) - 1)]]
     for fault in (*FAULTS, "all"):
         mine = [row for row in rows if fault in (row.fault, "all")]
         if mine:
-            outcomes = [sum(row.outcome == outcome for row in mine) for outcome in ("named", "unread")]
-            totals = [
-                sum(getattr(row, key) for row in mine)
-                for key in ("runs", "interrupted", "repeated", "lost", "left_over")
-            ]
-            cells = [
-                fault,
-                len(mine),
-                sum(row.survived for row in mine),
-                *outcomes,
-                *totals,
-                f"{sum(row.seconds for row in mine) / len(mine):.0f}",
-            ]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+            outcomes = [sum(row.outcome == outcome for row in mine) for outcome in ("FAILED", "named", "unread")]
+            totals = [sum(getattr(row, key) for row in mine) for key in titles]
+            seconds = sum(row.seconds for row in mine) / len(mine)
+            lines.append([fault, len(mine), len(mine) - outcomes[0], *outcomes[1:], *totals, f"{seconds:.0f}"])
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def main() -> None:
@@ -359,35 +345,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS, help="in turn")
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
     parser.add_argument(
-        "--folder", type=Path, help="where it runs; what failed is kept there (default: a temporary one)"
+        "--folder",
+        type=Path,
+        help="where it runs; the undisturbed run stays there, and is not repeated, and rounds that fail (default: a temporary one)",
     )
-    parser.add_argument("--json", type=Path, help="write the rounds here")
+    parser.add_argument("--json", type=Path, help="write the rounds here too")
     options = parser.parse_args()
-    base = options.folder or Path(tempfile.mkdtemp(prefix="tally-faults-"))
-    finished = base / "finished"
-    begun = time.monotonic()
-    prepare(finished, options.cores)
-    print(f"undisturbed: {len(artifacts(finished))} files in {time.monotonic() - begun:.0f} s; rounds in {base}")
-    graph, rows = jobs(finished), []
+    base, begun = options.folder or Path(tempfile.mkdtemp(prefix="tally-faults-")), time.monotonic()
+    if not (base / "finished").exists():
+        copy(None, base / "finished")
+    run = Run(base / "finished", options.cores)
+    if run.wait() != 0:
+        sys.exit(f"the undisturbed run failed:\n{run.text[-4000:]}")
+    print(f"undisturbed: {run.finished} jobs, {time.monotonic() - begun:.0f} s; rounds in {base}", flush=True)
+    begun, finished, rows = time.monotonic(), Finished(base / "finished"), []
     for number in tqdm(range(options.rounds), "faults", unit="round"):
-        rng = random.Random(f"{options.seed} {number}")  # a round can be played again alone
-        folder = base / f"round-{number:03}"
-        rows.append(
-            row := play(options.faults[number % len(options.faults)], rng, finished, folder, graph, options.cores)
-        )
+        rng, folder = random.Random(f"{options.seed} {number}"), base / f"round-{number:03}"
+        row = play(options.faults[number % len(options.faults)], rng, finished, folder, options.cores)
+        rows.append(row)
         tqdm.write(
-            f"{number:3} {row.fault:8} {row.moment}: {row.outcome}, {row.runs} runs, {row.finished} of {row.planned} jobs"
+            f"{number:3} {row.fault}, {row.moment}: {row.outcome} {row.why}; {row.runs} runs, "
+            f"{row.finished} jobs where {row.planned} were missing, {row.seconds:.0f} s"
         )
-        if row.survived:
+        if row.outcome != "FAILED":
             shutil.rmtree(folder)
             folder.with_suffix(".log").unlink()
         if options.json:
-            options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+            options.json.write_text(
+                json.dumps([asdict(row) | {"repeated": row.repeated} for row in rows], indent=1) + "\n"
+            )
     print(f"seed {options.seed}, {options.cores} cores, {(time.monotonic() - begun) / 60:.0f} minutes\n\n{table(rows)}")
-    if not all(row.survived for row in rows):
-        sys.exit(f"some rounds failed; see {base}")
+    if any(row.outcome == "FAILED" for row in rows):
+        sys.exit(f"some rounds failed; see {base}/*.txt")
     if options.folder is None:
         shutil.rmtree(base)
 
