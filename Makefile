@@ -16,7 +16,8 @@ data: .venv/ready
 test: .venv/ready lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
-# installs Debian's SLURM if it may, and starts it for the length of the tests; otherwise they are skipped
+# Installs Debian's SLURM if it may, and starts it for the length of the tests; otherwise they are skipped, and -rs says why.
+# In CI: a job of its own that runs `make test-cluster` as root on Debian or Ubuntu; a container will do.
 test-cluster: .venv/ready
 	SLURM_TEST_INSTALL=1 $(BIN)/pytest -m cluster -rs -s tests/cluster
 
