@@ -4,7 +4,7 @@ import sys
 import time
 
 import pytest
-from tally import cli
+from tally import checksums, cli
 from tally.errors import TallyError
 from workflow_runner import ROOT
 
@@ -80,3 +80,17 @@ def test_progress_of_short_work_is_silent():
         assert list(bar(range(3), "x")) == [0, 1, 2]
         time.sleep(0.01)
     assert seconds.pop("training") >= 0.01
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable", "verified"), [([], "1", True), ([], "0", False), (["--no-verify"], "1", False)]
+)
+def test_files_are_verified_unless_told_otherwise(monkeypatch, flags, variable, verified):
+    def look(args):
+        """Look."""
+        assert checksums.verify == verified
+
+    monkeypatch.setattr(checksums, "verify", True)
+    monkeypatch.setenv("TALLY_VERIFY", variable)
+    monkeypatch.setattr(cli.tasks, "vector", look)
+    assert cli.main([*flags, "vector", "--base", "a", "--finetuned", "b", "--output", "c"]) == 0
