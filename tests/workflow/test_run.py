@@ -3,14 +3,11 @@
 import base64
 import csv
 import json
-import os
-import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import faults
 import numpy as np
 import open_clip
 import pytest
@@ -290,24 +287,3 @@ def test_report_is_one_page_to_browse(results, tmp_path):
     assert run.returncode == 0, run.stdout[-3000:]
     assert page.stat().st_size > 100_000
     assert MICRO.exists()
-
-
-@pytest.fixture(scope="module")
-def half_way(results, tmp_path_factory) -> faults.Finished:
-    """The finished run as the rounds of benchmarks/faults.py begin with it, in a working copy."""
-    folder = tmp_path_factory.mktemp("faults") / "finished"
-    faults.copy(None, folder)
-    shutil.copytree(results, folder / "results", copy_function=os.link)
-    return faults.Finished(folder)
-
-
-@pytest.mark.parametrize(
-    ("fault", "victim", "outcome"),
-    [("group", "", "identical"), ("flip", "mini-clip/micro/accuracy/random-consensus-k1.json", "named")],
-)
-def test_what_faults_leave_is_made_again(half_way, fault, victim, outcome):
-    victim = victim and f"results/{victim}"
-    folder = half_way.folder.with_name(fault)
-    cut = "results/mini-clip/micro/tables/main.csv"
-    row = faults.play(fault, random.Random(0), half_way, folder, 1, cut, victim)
-    assert (row.outcome, row.why, row.lost, row.left_over) == (outcome, "", 0, 0)
