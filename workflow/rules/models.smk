@@ -64,7 +64,7 @@ rule fetch:
 
 rule count:
     input:
-        model="<model>/open_clip_config.json",
+        model="<settings>",
         base="<store>/base.safetensors",
         finetuned="<store>/finetuned/{task}.safetensors",
         data="<store>/data/{task}.safetensors",
