@@ -24,7 +24,7 @@ def working_copy(folder: Path) -> Path:
     (folder / "resources").symlink_to(ROOT / "resources")
     for path in folder.glob("workflow/rules/*.smk"):
         empty = '    shell:\n        "echo {rule} >> ran; touch {output}"\n'
-        path.write_text(re.sub(r'    shell:\n(?: {8}".*"\n)+', empty, path.read_text()))
+        path.write_text(re.sub(r'    shell:\n(?: {8}f?".*"\n)+', empty, path.read_text()))
     return folder
 
 
