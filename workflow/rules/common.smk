@@ -21,6 +21,7 @@ from tally.errors import TallyError  # noqa: E402
 from tally.merging import METHODS as REGISTRY  # noqa: E402
 from tally.models import kinds  # noqa: E402
 from tally.models.architecture import architecture, weights_of  # noqa: E402
+from tally.packages import PIP, folder_in  # noqa: E402
 from tally.printed import has_table  # noqa: E402
 
 try:
@@ -50,12 +51,18 @@ shell.prefix(
 
 BASE = config["base"]  # where the base model comes from, if it is no folder of resources
 PUBLISHED = config["finetuned"]  # and the fine-tuned ones, if they are not trained here
-MODEL = f"{config['results']}/{config['model']}/model" if BASE["source"] else f"{config['resources']}/{config['model']}"
+OURS = not BASE["source"] or BASE["source"].startswith(PIP)  # the folder is there, in `resources` or in a package
+MODEL = f"{config['resources']}/{config['model']}" if OURS else f"{config['results']}/{config['model']}/model"
+if OURS and BASE["source"]:
+    try:
+        MODEL = os.path.relpath(folder_in(BASE["source"].removeprefix(PIP)))
+    except TallyError as error:
+        raise WorkflowError(f"config, base.source: {error}") from None
 
 
 def kind_of_model():
     """What the model reads, by its folder; one that is still to come is a CLIP."""
-    if BASE["source"] or not Path(MODEL).is_dir():
+    if not OURS or not Path(MODEL).is_dir():
         return kinds.CLIP
     try:
         return kinds.kind_of(Path(MODEL))
@@ -119,7 +126,7 @@ def only(names):
 
 def own_words():
     """The words of a model that has its own."""
-    return [] if BASE["source"] or KIND is not kinds.CLIP else "<model>/words.json"
+    return "<model>/words.json" if OURS and KIND is kinds.CLIP else []
 
 
 def tokenizer():
@@ -129,7 +136,7 @@ def tokenizer():
 
 def text_weights():
     """What heads are made with beside the base, of a model that keeps it apart."""
-    return "<model>/text.safetensors" if BASE["source"] else []
+    return [] if OURS else "<model>/text.safetensors"
 
 
 def compared():
@@ -319,7 +326,7 @@ CACHE = "omit-software" if workflow.workflow_settings.cache is not None else Fal
 
 def weights_mb():
     """Megabytes of the model's weights in float32; 0 if the model is not there, which Snakemake then says itself."""
-    if BASE["source"]:
+    if not OURS:
         return 4 * weights_of(architecture(BASE["architecture"])) / 2**20
     path = Path(MODEL) / "model.safetensors"
     if not path.exists():

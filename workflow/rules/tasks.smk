@@ -61,7 +61,7 @@ rule head:
         text=text_weights(),
         base="<store>/base.safetensors",
         data="<store>/data/{task}.safetensors",
-        code=code("models/base", *KIND.encoder, *(["models/bpe"] if BASE["source"] else KIND.words)),
+        code=code("models/base", *KIND.encoder, *(KIND.words if OURS else ["models/bpe"])),
     output:
         head="<store>/heads/{task}.safetensors",
         counts="<store>/heads/{task}.json",

@@ -6,6 +6,7 @@ from typing import Any
 from tally.data.tasks import task
 from tally.errors import TallyError
 from tally.models.architecture import architecture
+from tally.packages import PIP
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -35,7 +36,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def _check_sources(config: Mapping[str, Any]) -> None:
     """A base from elsewhere has an architecture that is known, and published models are of known tasks."""
-    if config["base"]["source"]:
+    if config["base"]["source"] and not config["base"]["source"].startswith(PIP):
         try:
             architecture(config["base"]["architecture"])
         except TallyError as error:

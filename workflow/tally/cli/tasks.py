@@ -103,19 +103,26 @@ def prepare(args: argparse.Namespace) -> None:
     from tally.data.questions import Questions
     from tally.data.task import Published
     from tally.data.tasks import task
+    from tally.data.text_task import TextTask
     from tally.errors import TallyError
     from tally.files import read_json
     from tally.models.kinds import kind_of
 
     row, folder, data = task(args.task), args.model.parent, Path(args.data)
-    reads, gives = kind_of(folder).reads, "questions" if isinstance(row, Questions) else "images"
+    forms = {Questions: "questions", TextTask: "texts"}
+    reads, gives, cut = kind_of(folder).reads, forms.get(type(row), "images"), args.long == "cut"
     if reads != gives:
         raise TallyError(f"{row.name} is a task of {gives}, but {folder} reads {reads}; take another task or model")
     if isinstance(row, Questions):
         from tally.data.qa import prepare as prepare_questions
         from tally.models.tokens import Tokenizer
 
-        arrays = prepare_questions(row, Tokenizer(folder), args.context, cut=args.long == "cut", data=data)
+        arrays = prepare_questions(row, Tokenizer(folder), args.context, cut=cut, data=data)
+    elif isinstance(row, TextTask):
+        from tally.data.texts import prepare as prepare_texts
+        from tally.models.tokens import Tokenizer
+
+        arrays = prepare_texts(row, Tokenizer(folder), args.context, cut=cut, resources=args.resources)
     else:
         from tally.data.prepare import prepare as prepare_images
 

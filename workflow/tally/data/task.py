@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tally.data.questions import Questions
 from tally.data.splits import Splits
+from tally.data.text_task import TextTask
 
 
 class Sizes(NamedTuple):
@@ -77,20 +78,25 @@ def folder_names(classes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(re.sub(r"[^\w.+-]+", "_", name).strip("_") for name in classes)
 
 
-def fingerprint(row: Task | Questions) -> str:
+def fingerprint(row: Task | Questions | TextTask) -> str:
     """Changes when the row does: classes, templates, source or split. The workflow redoes a task by it, not by this file."""
     if isinstance(row, Questions):
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
+    if isinstance(row, TextTask):
+        text = repr((dict(row.sentences), row.templates, row.source.func.__qualname__, row.source.args))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
     func, args = _source(row)
     named = [arg.__qualname__ if callable(arg) else arg for arg in args]
     text = repr((row.classes, row.templates, row.validation, func.__qualname__, named))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def modules(row: Task | Questions) -> list[str]:
+def modules(row: Task | Questions | TextTask) -> list[str]:
     """Modules below `tally` that load or draw the row's pictures: 'data/sources', or 'data/generated' and a scene's."""
     if isinstance(row, Questions):
         return ["data/qa", "models/tokens"]
+    if isinstance(row, TextTask):
+        return ["data/corpora", "data/similar", "data/texts", "models/tokens"]
     if isinstance(row.source, Published):
         return [f"data/{name}" for name in ("cache", "decoding", "hub", "layouts", "pictures", "published", "sources")]
     func, args = _source(row)

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import torch
 from tally.data.augment import MOVED, Augment, cropping
+from tally.errors import TallyError
 from tally.files import read_json
-from tally.models import bpe, kinds, t5
+from tally.models import bert, bpe, kinds, t5
 from tally.models.clip import Clip, Weights, encode_image, encode_text
+from tally.models.tokens import Tokenizer
 from tally.models.words import Words
 from torch import Tensor
 
@@ -71,7 +73,31 @@ def read_t5(folder: Path) -> Model:
     )
 
 
-READERS = {kinds.CLIP: read_clip, kinds.T5: read_t5}
+def read_bert(folder: Path) -> Model:
+    """A transformers BertModel as a sentence encoder: `config.json` and `tokenizer.json`."""
+    network, tokenizer = bert.Bert.from_config(read_json(folder / kinds.BERT.config)), Tokenizer(folder)
+
+    def encode(weights: Weights, tokens: Tensor) -> Tensor:
+        return bert.encode(weights, network, tokens)
+
+    def head(weights: Weights, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
+        sentences = [template.format(name) for name in classes for template in templates]
+        ids = tokenizer.tokens(sentences, network.context, what="label sentences", cut=False).ids
+        words = len(weights["embeddings.word_embeddings.weight"])
+        if words != network.vocabulary:
+            raise TallyError(
+                f"{folder}: config.json has a vocabulary of {network.vocabulary} tokens, model.safetensors {words}; "
+                "copy the model's folder again"
+            )
+        with torch.inference_mode():
+            features = encode(weights, torch.from_numpy(ids)).view(len(classes), len(templates), -1).mean(dim=1)
+            return torch.nn.functional.normalize(features, dim=-1) * LOGIT_SCALE
+
+    return Model(encode, head, domain=("encoder.",), frozen=("embeddings.",))
+
+
+LOGIT_SCALE = 20.0  # of a sentence encoder's cosines: what sentence-transformers trains them with
+READERS = {kinds.CLIP: read_clip, kinds.BERT: read_bert, kinds.T5: read_t5}
 
 
 def adapted(model: Model, names: Iterable[str]) -> Model:

@@ -11,7 +11,7 @@ from tally.files import read_json
 class Kind(NamedTuple):
     """A kind of model folder. Beside its model.safetensors lies a config, and a tokenizer if data are made with one."""
 
-    reads: str  # images or questions
+    reads: str  # images, texts or questions
     config: str
     tokenizer: str
     encoder: tuple[str, ...]  # modules below `tally` that compute its features
@@ -19,8 +19,9 @@ class Kind(NamedTuple):
 
 
 CLIP = Kind("images", "open_clip_config.json", "", ("models/clip",), ("models/words",))
+BERT = Kind("texts", "config.json", "tokenizer.json", ("models/bert",), ("models/tokens",))
 T5 = Kind("questions", "config.json", "tokenizer.json", ("models/t5",))
-ARCHITECTURES = {"t5": T5}  # `model_type` in a config of transformers
+ARCHITECTURES = {"bert": BERT, "t5": T5}  # `model_type` in a config of transformers
 ADAPTER = "ia3."  # how the names of an adapter's weights begin, (IA)^3's, Liu et al. 2022
 # what a T5 may store under several names
 COPIES = dict.fromkeys(

@@ -1,0 +1,90 @@
+"""BERT as a function of its weights against transformers' module."""
+
+import json
+
+import pytest
+import torch
+from tally.checkpoints import open_checkpoint
+from tally.errors import TallyError
+from tally.evaluate import tensors
+from tally.models import bert
+from tally.models.base import LOGIT_SCALE, read_model
+
+pytest.importorskip("transformers")
+pytest.importorskip("tokenizers")
+
+from tiny_bert import CONFIG, WORDS, module, weights, write_folder
+
+TOKENS = torch.tensor([[2, 5, 6, 12, 3, 0, 0, 0], [2, 4, 7, 3, 0, 0, 0, 0], [2, 9, 10, 11, 8, 15, 3, 0]])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("tiny-bert"))
+
+
+def reference(model, tokens):
+    """Mean of the last layer over the tokens that are there, of length 1."""
+    mask = (tokens != 0).long()
+    with torch.no_grad():
+        last = model(input_ids=tokens, attention_mask=mask).last_hidden_state
+    mean = (last * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    return mean / mean.norm(dim=1, keepdim=True)
+
+
+def test_features_are_those_of_transformers():
+    model, network = module(), bert.Bert.from_config(CONFIG)
+    expected = reference(model, TOKENS)
+    torch.testing.assert_close(bert.encode(weights(model), network, TOKENS.int()), expected, atol=1e-5, rtol=0)
+    # neither the padding nor the company changes a text
+    alone = torch.cat([bert.encode(weights(model), network, row[None]) for row in TOKENS])
+    torch.testing.assert_close(alone, expected, atol=1e-5, rtol=0)
+
+
+def test_gradients_are_those_of_transformers():
+    model, network = module(), bert.Bert.from_config(CONFIG)
+    own = {name: w.clone().requires_grad_() for name, w in weights(model).items()}
+    bert.encode(own, network, TOKENS)[:, 0].sum().backward()
+    mask = (TOKENS != 0).long()
+    last = model(input_ids=TOKENS, attention_mask=mask).last_hidden_state
+    mean = (last * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    (mean / mean.norm(dim=1, keepdim=True))[:, 0].sum().backward()
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(own[name].grad, weight.grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_no_text_has_no_features():
+    model, network = module(), bert.Bert.from_config(CONFIG)
+    assert bert.encode(weights(model), network, TOKENS[:0]).shape == (0, 24)
+
+
+def test_what_is_not_computed_is_refused():
+    with pytest.raises(TallyError, match="hidden_act is 'relu', but only 'gelu' is known"):
+        bert.Bert.from_config(CONFIG | {"hidden_act": "relu"})
+
+
+def test_head_is_the_label_sentences_times_the_scale(folder):
+    model, base = read_model(folder), tensors(open_checkpoint(folder / "model.safetensors"))
+    assert (model.domain, model.frozen, model.augment) == (("encoder.",), ("embeddings.",), None)
+    head = model.head(base, ("cat", "red dog"), ("the {}",))
+    sentences = torch.tensor([[2, 4, 6, 3, 0], [2, 4, 9, 7, 3]])
+    torch.testing.assert_close(head, LOGIT_SCALE * reference(module(), sentences), atol=1e-4, rtol=0)
+
+
+def test_weights_of_another_vocabulary_are_named(folder):
+    base = tensors(open_checkpoint(folder / "model.safetensors"))
+    base["embeddings.word_embeddings.weight"] = base["embeddings.word_embeddings.weight"][:-1]
+    with pytest.raises(TallyError, match=f"vocabulary of {len(WORDS)} tokens, model.safetensors {len(WORDS) - 1}"):
+        read_model(folder).head(base, ("cat",), ("{}",))
+
+
+def test_a_folder_of_another_architecture_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(TallyError, match="model_type 'gpt2' is not known"):
+        read_model(tmp_path)
+
+
+def test_a_folder_without_its_tokenizer_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(TallyError, match=r"holds no tokenizer\.json"):
+        read_model(tmp_path)
