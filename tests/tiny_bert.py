@@ -57,5 +57,7 @@ def write_folder(folder: Path, words: list[str] = WORDS) -> Path:
     fast.enable_padding(length=9)
     fast.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    save(folder / "model.safetensors", {name: w.numpy() for name, w in weights(module()).items()}, "base", {})
+    positions = {"embeddings.position_ids": torch.arange(CONFIG["max_position_embeddings"])[None].numpy()}
+    stored = {name: w.numpy() for name, w in weights(module()).items()} | positions  # as older transformers did
+    save(folder / "model.safetensors", stored, "base", {})
     return folder

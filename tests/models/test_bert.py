@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from tally.checkpoints import open_checkpoint
+from tally.cli import main
 from tally.errors import TallyError
 from tally.evaluate import tensors
 from tally.models import bert
@@ -21,6 +22,18 @@ TOKENS = torch.tensor([[2, 5, 6, 12, 3, 0, 0, 0], [2, 4, 7, 3, 0, 0, 0, 0], [2, 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="module")
+def base(folder, tmp_path_factory):
+    """What `tally base` makes of the folder: weights alone."""
+    path = tmp_path_factory.mktemp("base") / "base.safetensors"
+    assert main(["base", "--model", str(folder / "model.safetensors"), "--output", str(path)]) in (None, 0)
+    return tensors(open_checkpoint(path))
+
+
+def test_base_holds_the_weights_alone(base):
+    assert base.keys() == weights(module()).keys()
 
 
 def reference(model, tokens):
@@ -63,19 +76,18 @@ def test_what_is_not_computed_is_refused():
         bert.Bert.from_config(CONFIG | {"hidden_act": "relu"})
 
 
-def test_head_is_the_label_sentences_times_the_scale(folder):
-    model, base = read_model(folder), tensors(open_checkpoint(folder / "model.safetensors"))
+def test_head_is_the_label_sentences_times_the_scale(folder, base):
+    model = read_model(folder)
     assert (model.domain, model.frozen, model.augment) == (("encoder.",), ("embeddings.",), None)
     head = model.head(base, ("cat", "red dog"), ("the {}",))
     sentences = torch.tensor([[2, 4, 6, 3, 0], [2, 4, 9, 7, 3]])
     torch.testing.assert_close(head, LOGIT_SCALE * reference(module(), sentences), atol=1e-4, rtol=0)
 
 
-def test_weights_of_another_vocabulary_are_named(folder):
-    base = tensors(open_checkpoint(folder / "model.safetensors"))
-    base["embeddings.word_embeddings.weight"] = base["embeddings.word_embeddings.weight"][:-1]
+def test_weights_of_another_vocabulary_are_named(folder, base):
+    words = "embeddings.word_embeddings.weight"
     with pytest.raises(TallyError, match=f"vocabulary of {len(WORDS)} tokens, model.safetensors {len(WORDS) - 1}"):
-        read_model(folder).head(base, ("cat",), ("{}",))
+        read_model(folder).head(base | {words: base[words][:-1]}, ("cat",), ("{}",))
 
 
 def test_a_folder_of_another_architecture_is_named(tmp_path):

@@ -22,6 +22,7 @@ CLIP = Kind("images", "open_clip_config.json", "", ("models/clip",), ("models/wo
 BERT = Kind("texts", "config.json", "tokenizer.json", ("models/bert",), ("models/tokens",))
 T5 = Kind("questions", "config.json", "tokenizer.json", ("models/t5",))
 ARCHITECTURES = {"bert": BERT, "t5": T5}  # `model_type` in a config of transformers
+COUNTED = ("embeddings.position_ids",)  # 0, 1, 2 and so on, which older transformers stored beside BERT's weights
 ADAPTER = "ia3."  # how the names of an adapter's weights begin, (IA)^3's, Liu et al. 2022
 # what a T5 may store under several names
 COPIES = dict.fromkeys(
@@ -48,8 +49,8 @@ def kind_of(folder: Path) -> Kind:
 
 
 def once(model: Checkpoint, kind: Kind) -> list[str]:
-    """The names of a model's weights without those that repeat another one."""
-    names = model.names
+    """The names of a model's weights without those that repeat another one, nor what is no weight."""
+    names = [name for name in model.names if name not in COUNTED]
     for copy, of in COPIES.items() if kind is T5 else ():
         if copy in model and of in model and model[copy].tobytes() == model[of].tobytes():
             names.remove(copy)
