@@ -51,18 +51,18 @@ def test_drawn_is_at_most_so_many_of_each_label_and_nothing_ambiguous():
 def test_tables(packages, tmp_path):
     packages("corpus/x.csv.bz2", bz2.compress(b"text,mood,n\ngood film,up,1\nbad film,down,2\nplot,none,3\n"))
     packages("corpus/y.tab", "Category\tText\nd\tstring\nclass\t\nup\tfine day\n")
-    read = corpora.table("corpus:", {"all": "x.csv.bz2"}, "text", "mood", ("up", "down"), tmp_path)
-    assert found(read) == [("bad film", "down"), ("good film", "up")]
-    own = corpora.table("corpus", {"train": "y.tab", "test": "y.tab"}, "Text", "Category", (), tmp_path)
+    read = corpora.table("corpus:", {"all": "x.csv.bz2"}, "text", "mood", {"up": "good", "down": "bad"}, tmp_path)
+    assert found(read) == [("bad film", "bad"), ("good film", "good")]
+    own = corpora.table("corpus", {"train": "y.tab", "test": "y.tab"}, "Text", "Category", {}, tmp_path)
     assert own == {"train": (["fine day"], ["up"]), "test": (["fine day"], ["up"])}
 
 
 def test_an_unknown_column_names_those_there_are(packages, tmp_path):
     packages("corpus/x.csv", "text,mood\nfine,up\n")
     with pytest.raises(TallyError, match=r"x\.csv: no column 'label'; it has text, mood"):
-        corpora.table("corpus", {"all": "x.csv"}, "text", "label", (), tmp_path)
+        corpora.table("corpus", {"all": "x.csv"}, "text", "label", {}, tmp_path)
     with pytest.raises(TallyError, match=r"z\.csv: no such file"):
-        corpora.table("corpus", {"all": "z.csv"}, "text", "label", (), tmp_path)
+        corpora.table("corpus", {"all": "z.csv"}, "text", "label", {}, tmp_path)
 
 
 def test_services(packages, tmp_path):

@@ -41,6 +41,14 @@ def test_configured_suites_are_those_of_the_task_table():
     assert yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["suites"] == {"mini-8": list(SUITES["mini-8"])}
 
 
+def test_text_configs_have_the_suites_of_the_task_table_and_one_recipe():
+    small, large = (yaml.safe_load((ROOT / "config" / f"text-{n}.yaml").read_text()) for n in ("mini", 14))
+    assert {name: tuple(tasks) for name, tasks in large["suites"].items()} == {
+        f"text-{n}": SUITES[f"text-{n}"] for n in (8, 14)
+    }
+    assert small == large | {"suites": {"text-8": list(SUITES["text-8"])}}
+
+
 def test_ks_and_methods_of_the_config(empty):
     jobs = planned(plan(empty, methods=["task-arithmetic", "consensus-ties", "tall-ties"]).stdout)
     assert (jobs["consensus"], jobs["evaluate"], jobs["mask"]) == (2, 1, 1)

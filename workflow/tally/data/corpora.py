@@ -45,19 +45,19 @@ def drawn(pairs: Pairs, most: int = MOST) -> tuple[list[str], list[str]]:
 
 
 def table(
-    folder: str, files: Mapping[str, str], text: str, label: str, only: Collection[str], resources: Path
+    folder: str, files: Mapping[str, str], text: str, label: str, labels: Mapping[str, str], resources: Path
 ) -> Texts:
     """Columns `text` and `label` of one file a split: .csv, or .tab with Orange's two rows beneath the names; .bz2 too.
 
-    `folder` lies in an installed package if it starts with one's name and a colon, else in `resources`. Rows with labels
-    not in `only` are left out, if it names any.
+    `folder` lies in an installed package if it starts with one's name and a colon, else in `resources`. `labels`: label
+    in the file -> the task's, rows with others are left out; empty, all are taken as they are.
     """
     package, colon, inside = folder.rpartition(":")
     root = folder_of(package) / inside if colon else resources / folder
-    return {split: drawn(pairs(root / name, text, label, only), most=10**9) for split, name in files.items()}
+    return {split: drawn(pairs(root / name, text, label, labels), most=10**9) for split, name in files.items()}
 
 
-def pairs(path: Path, text: str, label: str, only: Collection[str]) -> Iterator[tuple[str, str]]:
+def pairs(path: Path, text: str, label: str, labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if not path.exists():
         raise TallyError(f"{path}: no such file; put the data set there, or correct the task's row")
     csv.field_size_limit(10**9)
@@ -70,8 +70,8 @@ def pairs(path: Path, text: str, label: str, only: Collection[str]) -> Iterator[
         for i, row in enumerate(rows):
             if tabs and i < 2:  # kinds and roles of the columns
                 continue
-            if row[text] and row[label] and (not only or row[label] in only):
-                yield row[text], row[label]
+            if row[text] and row[label] and (not labels or row[label] in labels):
+                yield row[text], labels.get(row[label], row[label])
 
 
 def folders(package: str, inside: str, labels: Collection[str], resources: Path) -> Texts:
