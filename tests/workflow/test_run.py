@@ -247,7 +247,7 @@ def test_where_it_runs_and_older_trainings_do_nothing(results):
 
 def test_another_order_of_the_tasks_does_nothing_but_tables_and_figures(results):
     run = again(results, suites={"micro": ["charts", "digits", "colors"]})
-    assert planned(run.stdout).keys() <= {"table", "figure", "suites", "storage_table"}
+    assert planned(run.stdout).keys() <= {"table", "figure", "storage_table"}
 
 
 def test_one_more_task_trains_one_model(results):
@@ -255,7 +255,7 @@ def test_one_more_task_trains_one_model(results):
     assert planned(run.stdout) == {
         "prepare": 1, "head": 1, "finetune": 1, "vector": 1,  # of the new task alone
         "merge_vectors": 3, "mask": 2, "vote": 2, "consensus": 6, "evaluate": 3, "evaluate_consensus": 6, "magnitude": 3,
-        "table": 1, "figure": 5, "suites": 1, "bundle": 2, "formats": 2, "storage_table": 1,
+        "table": 1, "figure": 5, "bundle": 2, "formats": 2, "storage_table": 1,
     }  # fmt: skip
     assert [m for m in messages(run.stdout) if "Fine-tune" in m] == ["Fine-tune on pies"]
 
