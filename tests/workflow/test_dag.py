@@ -83,6 +83,7 @@ def test_every_storage_format_is_a_config_away(empty):
         ({"merging": {"lambdas": [-1]}}, ["-1"]),
         ({"tasks": {"mnist": {"lr": 0.1}}}, ["mnist", "in no suite"]),
         ({"device": "gpu"}, ["gpu", "cuda"]),
+        ({"model": "t5-large"}, ["model", "resources/t5-large", "docs/t5.md"]),
         ({"base": {"source": "pip:no_such_one/model"}}, ["base.source", "no_such_one", "make text"]),
         ({"finetune": {"learning_rate": 1}}, ["learning_rate"]),
     ],

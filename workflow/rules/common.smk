@@ -62,8 +62,10 @@ if OURS and BASE["source"]:
 
 def kind_of_model():
     """What the model reads, by its folder; one that is still to come is a CLIP."""
-    if not OURS or not Path(MODEL).is_dir():
+    if not OURS:
         return kinds.CLIP
+    if not Path(MODEL).is_dir():
+        raise WorkflowError(f"config: the model has no folder {MODEL}; put it there (a T5: docs/t5.md says how)")
     try:
         return kinds.kind_of(Path(MODEL))
     except TallyError as error:
