@@ -251,8 +251,9 @@ def small(name: str) -> Task:
         "DTD": Sizes(train + test - 3, 3, test),
         "DTD-leaky": Sizes(train + 2 * test - 4, 4, test),
     }.get(name, Sizes(train - train // 10, train // 10, test))
+    hub = row.source.hub and replace(row.source.hub, names=row.source.hub.names[:n])
     return replace(
-        row, classes=row.classes[:n], source=replace(row.source, folders=row.source.folders[:n], sizes=sizes)
+        row, classes=row.classes[:n], source=replace(row.source, folders=row.source.folders[:n], sizes=sizes, hub=hub)
     )
 
 
@@ -263,8 +264,8 @@ def miniature(root: Path, name: str, patch) -> Task:
     return row
 
 
-def parquet(path: Path, split: str, classes: int) -> None:
-    """A file of a hub repository: encoded pictures and labels."""
+def parquet(path: Path, split: str, classes: int, names: list[str] | None = None) -> None:
+    """A file of a hub repository: encoded pictures and labels, with the names of the classes if there are any."""
     import datasets
 
     def encoded(label, row):
@@ -272,10 +273,10 @@ def parquet(path: Path, split: str, classes: int) -> None:
         Image.fromarray(grey(label, row, (14, 20, 3))).save(buffer, "PNG")
         return {"bytes": buffer.getvalue(), "path": None}
 
-    pairs = rows(split, classes)
+    pairs, kind = rows(split, classes), datasets.ClassLabel(names=names) if names else datasets.Value("int64")
     table = datasets.Dataset.from_dict(
         {"image": [encoded(*pair) for pair in pairs], "label": [label for label, _ in pairs]},
-        features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")}),
+        features=datasets.Features({"image": datasets.Image(), "label": kind}),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(path)

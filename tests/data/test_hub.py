@@ -10,7 +10,8 @@ from miniatures import parquet, rows, seen, small, tar
 from tally.data.cache import cache
 from tally.data.hub import _order, files, read
 from tally.data.published import fetch, open_published
-from tally.data.task import Hub
+from tally.data.task import Hub, Published
+from tally.data.tasks import TASKS
 from tally.errors import TallyError
 
 CARS = small("Cars")
@@ -115,6 +116,16 @@ def test_tar_files_are_read_as_parquet_is(tmp_path):
     assert (seen(np.asarray(image)), label) == (2, 2)
 
 
+def test_faces_have_the_labels_of_their_names(tmp_path):
+    names = ["angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised"]  # its classnames.txt
+    for split in ("train", "test"):
+        tar(tmp_path / split / "0.tar", split, 7)
+    row = TASKS["FER2013"]
+    part = read(row.source.hub, tmp_path, row.classes)["test"]
+    for i, (label, _) in enumerate(rows("test", 7)):
+        assert row.classes[part[i][1]].startswith(f"['{names[label]}'")
+
+
 @pytest.mark.parametrize("harm", ["none", "half", "text", "column"])
 def test_files_that_are_no_data_set_are_named(harm, repository, tmp_path):
     hub, content = CARS.source.hub, (repository / "data" / "train-00000-of-00001.parquet").read_bytes()
@@ -147,7 +158,28 @@ def test_files_are_found_by_their_split(tmp_path):
 
 def test_labels_are_matched_by_name():
     assert _order(["Sea_Lake", "River"], ["river", "sea lake"], "x") == [1, 0]
-    assert _order(["0", "1"], ["zero", "one"], "x") == [0, 1]
     assert _order(None, ["zero", "one"], "x") == [0, 1]
     with pytest.raises(TallyError, match="x: 1 classes, but the task has 2"):
         _order(["a"], ["a", "b"], "x")
+
+
+@pytest.mark.parametrize("names", [["zero", "1"], ["zero", "zero"]])
+def test_other_names_are_never_taken_by_position(names):
+    with pytest.raises(TallyError, match="x: none of its classes is called 'one'; is it another data set") as error:
+        _order(names, ["zero", "one"], "x")
+    assert "\n" not in str(error.value)
+
+
+def test_a_row_can_say_what_the_labels_of_a_repository_mean(tmp_path):
+    for split in ("train", "test"):
+        parquet(tmp_path / f"{split}-0.parquet", split, 3, names=["お", "き", "す"])  # as tanganke/kmnist
+    row = small("KMNIST")
+    with pytest.raises(TallyError, match=r"tanganke/kmnist, train: none of its classes is called 'o'"):
+        read(replace(row.source.hub, names=()), tmp_path, row.classes)
+    part = read(row.source.hub, tmp_path, row.classes)["test"]
+    assert [part[i][1] for i in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("row", [row for row in TASKS.values() if isinstance(row.source, Published) and row.source.hub])
+def test_names_of_a_row_are_its_classes(row):
+    assert sorted(_order(row.source.hub.names or row.classes, row.classes, row.name)) == list(range(len(row.classes)))

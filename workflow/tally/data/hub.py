@@ -77,7 +77,7 @@ def read(hub: Hub, folder: Path, classes: Sequence[str]) -> Parts:
         images = [column for column, kind in rows.features.items() if isinstance(kind, datasets.Image)]
         if not images or hub.label not in rows.features:
             raise TallyError(f"{name}: no picture, or no column {hub.label!r}, among {', '.join(rows.features)}")
-        names = getattr(rows.features[hub.label], "names", None)
+        names = hub.names or getattr(rows.features[hub.label], "names", None)
         parts[part] = Table(
             rows.cast_column(images[0], datasets.Image(decode=False)), images[0], hub.label,
             _order(names, classes, name), name,
@@ -86,7 +86,7 @@ def read(hub: Hub, folder: Path, classes: Sequence[str]) -> Parts:
 
 
 def _order(names: Sequence[str] | None, classes: Sequence[str], where: str) -> list[int]:
-    """For each label of the repository that of the task: by the names of the classes where these are the same ones."""
+    """For each label of the repository that of the task, by the names of the classes; by position where it names none."""
 
     def bare(name: str) -> str:
         return re.sub(r"[\W_]", "", name.lower())
@@ -95,9 +95,13 @@ def _order(names: Sequence[str] | None, classes: Sequence[str], where: str) -> l
         return list(range(len(classes)))
     if len(names) != len(classes):
         raise TallyError(f"{where}: {len(names)} classes, but the task has {len(classes)}; is it another data set?")
-    place = {bare(name): label for label, name in enumerate(classes)}
-    same = set(map(bare, names)) == set(place)
-    return [place[bare(name)] for name in names] if same else list(range(len(classes)))
+    place, found = {bare(name): label for label, name in enumerate(classes)}, set(map(bare, names))
+    if strange := [name for name in classes if bare(name) not in found]:
+        raise TallyError(
+            f"{where}: none of its classes is called {strange[0]!r}; is it another data set? If not, list what its labels "
+            "mean as `names` of the row's Hub"
+        )
+    return [place[bare(name)] for name in names]
 
 
 def by_hand(hub: Hub, folder: Path) -> str:

@@ -30,6 +30,7 @@ class Hub:
     train: str = "train"  # what the repository calls the splits
     test: str = "test"
     label: str = "label"  # column
+    names: tuple[str, ...] = ()  # of its labels, as the task's classes: where it names them otherwise or not at all
     revision: str | None = None  # commit; None: the newest, and the one that came is written beside the files
 
 
