@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -141,6 +142,31 @@ def test_bad_files_are_one_line(tmp_path):
             qa.load(row, tmp_path)
 
 
+def test_a_line_ends_at_a_newline_alone(tmp_path):
+    example = MINIATURES["quail"](0) | {"context": "one\u2028two\x85three"}
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(example, ensure_ascii=False)}\r\n\n", encoding="utf-8")
+    assert qa.read(tmp_path / "a.jsonl") == [example]
+
+
+@pytest.mark.parametrize("name", [name for name in MINIATURES if name != "story_cloze"])
+def test_what_is_asked_of_the_hub(tmp_path, monkeypatch, name):
+    datasets = pytest.importorskip("datasets")
+    row, asked = questions.TASKS[name], []
+
+    def answer(*place, **which):
+        asked.append((*place, which))
+        return datasets.Dataset.from_list([MINIATURES[name](i) for i in range(3)])
+
+    monkeypatch.setattr(datasets, "load_dataset", answer)
+    assert qa.load(row, tmp_path)["test"] == [MINIATURES[name](i) for i in range(3)]
+    config, revision = row.config, None
+    if name in ("cosmos_qa", "social_iqa"):  # repositories that are programs, which datasets no longer runs
+        config, revision = "default", "refs/convert/parquet"
+    assert asked == [
+        (row.repository, config, {"revision": revision, "split": split}) for split in ("train", "validation")
+    ]
+
+
 def test_a_hub_out_of_reach_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(
         TallyError, match=r"story_cloze: its makers hand it out themselves; put it into .*validation\.parquet"
@@ -148,10 +174,11 @@ def test_a_hub_out_of_reach_is_one_line(tmp_path, monkeypatch):
         qa.load(questions.TASKS["story_cloze"], tmp_path)
     datasets = pytest.importorskip("datasets")
 
-    def offline(*_, **__):
-        raise ConnectionError("Couldn't reach the hub\nand more")
-
-    monkeypatch.setattr(datasets, "load_dataset", offline)
-    message = r"paws: google-research-datasets/paws cannot be fetched from the hub \(Couldn't reach the hub\); try again, or put"
-    with pytest.raises(TallyError, match=message):
-        qa.load(questions.TASKS["paws"], tmp_path)
+    for error, advice in (
+        (ConnectionError("Couldn't reach the hub\nand more"), r"\(Couldn't reach the hub\); try again, or put the split into"),
+        (RuntimeError("Dataset scripts are no longer supported"), r"\(Dataset scripts .*\); put the split into .*train\.parquet"),
+    ):  # fmt: skip
+        monkeypatch.setattr(datasets, "load_dataset", Mock(side_effect=error))
+        message = f"paws: google-research-datasets/paws cannot be fetched from the hub {advice}"
+        with pytest.raises(TallyError, match=message):
+            qa.load(questions.TASKS["paws"], tmp_path)

@@ -42,7 +42,7 @@ def read(path: Path) -> list[Example]:
             import pyarrow.parquet
 
             return pyarrow.parquet.read_table(path).to_pylist()
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise TallyError(f"{path}: cannot be read ({str(error).splitlines()[0]}); fetch the file again") from None
 
@@ -59,11 +59,12 @@ def fetch(row: Questions, split: str, data: Path) -> list[Example]:
             f"{row.name}: no {place}; put the file there, or `pip install 'tally-merge[hub]'` to fetch it"
         ) from None
     try:
-        return load_dataset(row.repository, row.config, split=split).to_list()
+        return load_dataset(row.repository, row.config, revision=row.revision, split=split).to_list()
     except Exception as error:  # whatever a network, a proxy or the hub can do
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        again = "try again, or " if isinstance(error, ConnectionError) else ""
         raise TallyError(
-            f"{row.name}: {row.repository} cannot be fetched from the hub ({why}); try again, or put the split into {place}"
+            f"{row.name}: {row.repository} cannot be fetched from the hub ({why}); {again}put the split into {place}"
         ) from None
 
 

@@ -24,8 +24,9 @@ class Questions:
     choices: tuple[str, ...]
     label: str
     keys: tuple[str, ...]
-    repository: str | None  # on the hub; its newest revision, for none was reachable when this was written
+    repository: str | None  # on the hub
     config: str | None = None  # of several in the repository
+    revision: str | None = None  # None: the newest, for none was reachable when this was written
     train: str = "train"  # what the hub calls the splits
     test: str = "validation"
     held: int = 1000  # validation examples
@@ -39,6 +40,7 @@ class Questions:
 
 
 NO_YES, LETTERS = ("No", "Yes"), tuple("ABCDEFGH")
+PARQUET = "default", "refs/convert/parquet"  # where the hub keeps its own copy of a repository that is a program
 
 ROWS = (
     Questions(
@@ -82,12 +84,12 @@ ROWS = (
         "cosmos_qa", "what a text leaves unsaid",
         ("{context}\nQuestion: {question}\n{options}",
          "Read this, then answer.\n{context}\n{question}\nThe answer is one of:\n{options}"),
-        ("{answer0}", "{answer1}", "{answer2}", "{answer3}"), "label", ("0", "1", "2", "3"), "allenai/cosmos_qa"),
+        ("{answer0}", "{answer1}", "{answer2}", "{answer3}"), "label", ("0", "1", "2", "3"), "allenai/cosmos_qa", *PARQUET),
     Questions(
         "social_iqa", "what people feel and do",
         ("{context}\n{question}\n{options}",
          "Situation: {context}\nQuestion: {question}\nChoose:\n{options}"),
-        ("{answerA}", "{answerB}", "{answerC}"), "label", ("1", "2", "3"), "allenai/social_i_qa"),
+        ("{answerA}", "{answerB}", "{answerC}"), "label", ("1", "2", "3"), "allenai/social_i_qa", *PARQUET),
     Questions(
         "quail", "long texts, with questions they may not answer",
         ("{context}\nQuestion: {question}\n{options}",
