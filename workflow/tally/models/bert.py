@@ -1,10 +1,10 @@
 """BERT as a sentence encoder: a pure function of its weights, under the names of transformers' BertModel.
 
-``tests/models/test_bert.py`` holds it to transformers' own module. B texts, S tokens, W width, H heads.
+``tests/models/test_bert.py`` holds it to transformers' own module. B texts, S tokens of the longest, N tokens of all, W width, H heads.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,37 +43,52 @@ class Bert:
 def encode(weights: Weights, bert: Bert, tokens: Tensor) -> Tensor:
     """Features of texts: the mean over a text's tokens of the last layer, L2-normalised.
 
-    `tokens` are integers (B, S), one at least in a row, rows filled up with PADDING on the right; columns without any token are not computed.
+    `tokens` are integers (B, S), one at least in a row, rows filled up with PADDING on the right. Everything but the
+    attention is computed for the N tokens that are there, so a batch costs what its texts are long, whatever the longest.
     Returns float32 (B, E), E = W.
     """
     w = weights
     words = w["embeddings.word_embeddings.weight"]
+    tokens = tokens.to(words.device, torch.int64)
     real = tokens != PADDING  # (B, S)
-    S = int(real.sum(dim=1).max()) if len(tokens) else 1
-    tokens, real = tokens[:, :S].to(words.device, torch.int64), real[:, :S].to(words.device)
-    x = words[tokens] + w["embeddings.position_embeddings.weight"][:S] + w["embeddings.token_type_embeddings.weight"][0]
-    x = layer_norm(x, w, "embeddings.LayerNorm", bert)  # (B, S, W)
+    row, column = real.nonzero(as_tuple=True)  # (N,), (N,)
+    layout = Layout(row, column, *real.shape)
+    x = words[tokens[real]] + w["embeddings.position_embeddings.weight"][column]
+    x = layer_norm(x + w["embeddings.token_type_embeddings.weight"][0], w, "embeddings.LayerNorm", bert)  # (N, W)
     unseen = torch.zeros(real.shape, dtype=x.dtype, device=x.device).masked_fill(~real, -torch.inf)[:, None, None]
     for layer in range(bert.layers):
         block = f"encoder.layer.{layer}"
-        h = attention(x, unseen, w, f"{block}.attention", bert.heads)
+        h = attention(x, layout, unseen, w, f"{block}.attention", bert.heads)
         x = layer_norm(x + h, w, f"{block}.attention.output.LayerNorm", bert)
         h = linear(F.gelu(linear(x, w, f"{block}.intermediate.dense")), w, f"{block}.output.dense")
         x = layer_norm(x + h, w, f"{block}.output.LayerNorm", bert)
-    x = (x.float() * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)  # (B, W)
+    x = layout.spread(x.float()).sum(dim=1) / real.sum(dim=1, keepdim=True)  # (B, W)
     return F.normalize(x, dim=-1)
 
 
-def attention(x: Tensor, unseen: Tensor, w: Weights, name: str, heads: int) -> Tensor:
-    """Multi-head self-attention, (B, S, W) -> (B, S, W); `unseen` (B, 1, 1, S) is -inf where a token is padding."""
-    B, S, W = x.shape
+class Layout(NamedTuple):
+    """Where the N tokens of a batch stand among its B x S places."""
+
+    row: Tensor  # int64 (N,)
+    column: Tensor  # int64 (N,)
+    texts: int  # B
+    length: int  # S
+
+    def spread(self, x: Tensor) -> Tensor:
+        """(N, W) -> (B, S, W), 0 where there is no token."""
+        return x.new_zeros(self.texts, self.length, x.shape[-1]).index_put((self.row, self.column), x)
+
+
+def attention(x: Tensor, layout: Layout, unseen: Tensor, w: Weights, name: str, heads: int) -> Tensor:
+    """Multi-head self-attention, (N, W) -> (N, W); `unseen` (B, 1, 1, S) is -inf where there is no token."""
+    W = x.shape[-1]
     q, k, v = (
-        linear(x, w, f"{name}.self.{part}").view(B, S, heads, W // heads).transpose(1, 2)
+        layout.spread(linear(x, w, f"{name}.self.{part}")).unflatten(-1, (heads, -1)).transpose(1, 2)
         for part in ("query", "key", "value")
     )  # 3 x (B, H, S, W/H)
     # not torch's fused kernel: on a CPU its backward is slow for short texts
     scores = q @ k.transpose(-1, -2) * (W // heads) ** -0.5 + unseen  # (B, H, S, S)
-    out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(B, S, W)
+    out = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)[layout.row, layout.column]  # (N, W)
     return linear(out, w, f"{name}.output.dense")
 
 
