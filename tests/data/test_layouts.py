@@ -1,5 +1,7 @@
 """Every published data set in its own on-disk format, in miniature, from its files to a prepared cache and a training step."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from miniatures import PER_CLASS, WRITERS, miniature, seen
@@ -10,6 +12,7 @@ from tally.data.published import open_published
 from tally.errors import TallyError
 from tally.evaluate import load_split
 from tally.finetune import finetune
+from torchvision.datasets import ImageFolder
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -50,6 +53,20 @@ def test_eurosat_is_split_within_its_classes(tmp_path, monkeypatch):
     assert {split: sorted(label for _, label in (part[i] for i in range(len(part)))) for split, part in parts.items()} == {
         "train": [0] * 8 + [1] * 8 + [2] * 8, "val": [0, 1, 2], "test": [0, 1, 2]
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["DTD", "DTD-leaky", "RESISC45", "SUN397"])
+def test_rows_are_in_the_order_of_the_authors_image_folders(name, tmp_path, monkeypatch):
+    row = miniature(tmp_path, name, monkeypatch.setattr)
+    for split, part in read(row.source, tmp_path).items():
+        for path, label in zip(part.paths, part.labels):
+            link = tmp_path / "copied" / split / row.source.folders[label] / path.name  # as the authors' script copies
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+        theirs = ImageFolder(str(tmp_path / "copied" / split))
+        assert [(str(path.name), label) for path, label in zip(part.paths, part.labels)] == [
+            (Path(path).name, label) for path, label in theirs.samples
+        ]
 
 
 def test_a_pickle_of_cifar_is_not_run(tmp_path, monkeypatch):

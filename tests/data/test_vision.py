@@ -41,6 +41,12 @@ def test_names_of_classes_are_those_of_the_prompts():
     assert TASKS["FER2013"].source.folders[3] == "happy_smiling"
 
 
+@pytest.mark.parametrize("name", ["DTD", "RESISC45", "SUN397"])
+def test_folders_are_in_the_order_of_the_labels(name):
+    folders = TASKS[name].source.folders
+    assert sorted(folders) == list(folders)  # or rows sorted by label would not be in ImageFolder's order
+
+
 def test_the_leaky_textures_are_apart():
     clean, leaky = TASKS["DTD"], TASKS["DTD-leaky"]
     assert clean.classes == leaky.classes

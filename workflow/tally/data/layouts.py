@@ -70,20 +70,25 @@ def _torchvision(layout: str, root: Path, **options: Any) -> list[Pictures]:
     return [kind(str(root), **selection, **options) for selection in selections]
 
 
-def _dtd(root: Path, folders: Sequence[str]) -> Parts:
+def _by_folder(paths: Sequence[Path], labels: Sequence[int]) -> Files:
+    """In the order of torchvision's ImageFolder, by class folder and file name: the authors' validation rows count in it."""
+    rows = sorted(zip(paths, labels), key=lambda row: (row[1], row[0].name))
+    return Files([path for path, _ in rows], [label for _, label in rows])
+
+
+def _dtd(root: Path, folders: Sequence[str], training: Sequence[str] = ("train", "val")) -> Parts:
     """Split 1: its train and val are the training data."""
-    from torch.utils.data import ConcatDataset
     from torchvision.datasets import DTD
 
-    train, val, test = (DTD(str(root), split, loader=open_picture) for split in ("train", "val", "test"))
-    return {"train": ConcatDataset([train, val]), "test": test}
+    def files(splits: Sequence[str]) -> Files:
+        parts = [DTD(str(root), split) for split in splits]
+        return _by_folder([p for part in parts for p in part._image_files], [y for part in parts for y in part._labels])
+
+    return {"train": files(training), "test": files(["test"])}
 
 
 def _dtd_leaky(root: Path, folders: Sequence[str]) -> Parts:
-    from torch.utils.data import ConcatDataset
-
-    parts = _dtd(root, folders)
-    return {"train": ConcatDataset([parts["train"], parts["test"]]), "test": parts["test"]}
+    return _dtd(root, folders, ("train", "val", "test"))
 
 
 def _eurosat(root: Path, folders: Sequence[str]) -> Parts:
@@ -111,7 +116,7 @@ def _resisc45(root: Path, folders: Sequence[str]) -> Parts:
     for split in ("train", "test"):
         names = (place / f"resisc45-{split}.txt").read_text().split()  # airplane_001.jpg
         paths = [place / "NWPU-RESISC45" / name.rpartition("_")[0] / name for name in names]
-        parts[split] = Files(paths, [labels[path.parent.name] for path in paths])
+        parts[split] = _by_folder(paths, [labels[path.parent.name] for path in paths])
     return parts
 
 
@@ -121,7 +126,7 @@ def _sun397(root: Path, folders: Sequence[str]) -> Parts:
     parts: Parts = {}
     for split, file in (("train", "Training_01.txt"), ("test", "Testing_01.txt")):
         names = [line.strip("/") for line in (place / "Partitions" / file).read_text().split()]
-        parts[split] = Files(
+        parts[split] = _by_folder(
             [place / name for name in names], [labels[name.rpartition("/")[0].replace("/", "_")] for name in names]
         )
     return parts
