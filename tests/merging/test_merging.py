@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tally import streaming
 from tally.errors import TallyError
 from tally.masks import unpack
-from tally.merging import METHODS, consensus, merge, method
+from tally.merging import consensus, merge, method
 from tally.vectors import difference, open_vectors
 
 MERGED = ["task-arithmetic", "weight-average", "ties", "ties-sum"]
@@ -97,12 +97,3 @@ def test_bad_requests():
     for k in (-1, 4, 1.5, True):
         with pytest.raises(TallyError, match=f"k is {k}; with 2 tasks"):
             merge(vectors, "consensus-ties", k=k, lambdas=0.4)
-
-
-def test_the_table_is_whole():
-    for name, row in METHODS.items():
-        assert row.merged in METHODS
-        assert row.masks in (None, "task-arithmetic", "ties")
-        assert row.alpha in ("search", "average", "one")
-        assert row.has_k == ("consensus" in name)
-        assert row.per_task == name.startswith(("tall", "magnitude"))

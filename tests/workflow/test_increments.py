@@ -160,20 +160,27 @@ def test_another_method_is_its_own_jobs_and_what_shows_it(tmp_path):
     assert set(messages(run.stdout)) == counted("micro", {"consensus-ties"}) | shown("micro", figures)
 
 
-def test_a_new_row_of_the_registry_is_merged_and_evaluated(tmp_path):
-    copy = working_copy(tmp_path / "tally")
-    for path, place, new in (
-        (
-            "tally/merging/__init__.py",
-            '    "ties": Method',
-            '    "median": Method("", **_ADD | {"merged": "median"}),\n',
-        ),
-        ("schemas/config.schema.yaml", "        - weight-average", "        - median\n"),
-    ):
-        text = (copy / "workflow" / path).read_text()
-        (copy / "workflow" / path).write_text(text.replace(place, new + place, 1))
-    run = snakemake("--dry-run", config=configured(copy, methods=["median"]), folder=copy)
-    assert evaluated("micro", "median") | merged("micro", "median") <= set(messages(run.stdout)), run.stdout
+@pytest.fixture
+def rewritten(finished):
+    """A function that changes a file of the copy for the length of the test."""
+    before = {}
+
+    def rewrite(name: str, change) -> None:
+        path = finished / "workflow" / name
+        before[path] = path.read_text()
+        path.write_text(change(before[path]))
+
+    yield rewrite
+    for path, text in before.items():
+        path.write_text(text)
+
+
+def test_a_new_row_of_the_registry_is_merged_evaluated_and_shown(rewritten, redone):
+    row, place = '    "median": Method("", **_ADD | {"merged": "median"}),\n', '    "ties": Method'
+    rewritten("tally/merging/registry.py", lambda text: text.replace(place, row + place, 1))
+    name, first = "        - median\n", "        - weight-average"
+    rewritten("schemas/config.schema.yaml", lambda text: text.replace(first, name + first, 1))
+    assert redone() == merged("micro", "median") | evaluated("micro", "median") | shown("micro")
 
 
 def test_touched_sources_do_nothing(finished, redone):
@@ -183,18 +190,9 @@ def test_touched_sources_do_nothing(finished, redone):
 
 
 @pytest.fixture
-def edited(finished):
+def edited(rewritten):
     """A function that edits a module of the copy for the length of the test."""
-    before = {}
-
-    def edit(name: str) -> None:
-        path = finished / "workflow" / "tally" / f"{name}.py"
-        before[path] = path.read_text()
-        path.write_text(before[path] + "\nCHANGED = True\n")
-
-    yield edit
-    for path, text in before.items():
-        path.write_text(text)
+    return lambda name: rewritten(f"tally/{name}.py", lambda text: text + "\nCHANGED = True\n")
 
 
 def test_other_mathematics_of_ties_redoes_ties_and_what_follows(edited, redone):
