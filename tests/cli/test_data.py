@@ -7,7 +7,9 @@ import yaml
 from miniatures import class_folders, miniature, small
 from tally.checkpoints import open_checkpoint
 from tally.cli import main
+from tally.data import qa, questions
 from tally.data.tasks import TASKS
+from tiny_t5 import MINIATURES
 
 
 @pytest.fixture
@@ -73,6 +75,59 @@ def test_download_says_what_goes_where(data, capsys):
     assert "the hub cannot be reached" in lines[2]
     assert f"put into {data}/stanford_cars/: car_devkit.tgz (md5 c3b158d763b6e2245038c8ad08e45376)" in lines[2]
     assert err == "tally: 1 of 2 data sets are still missing: Cars\n"
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that answers with miniatures of questions."""
+    datasets = pytest.importorskip("datasets")
+
+    def answer(repository, config, *, revision, split):
+        (name,) = (row.name for row in questions.ROWS if row.repository == repository)
+        return datasets.Dataset.from_list([MINIATURES[name](i) for i in range(3 if split == "train" else 2)])
+
+    monkeypatch.setattr(datasets, "load_dataset", answer)
+
+
+def test_questions_are_fetched_into_files(hub, tmp_path, capsys):
+    config, names = tmp_path / "a.yaml", ["qasc", "wsc", "story_cloze"]
+    config.write_text(yaml.safe_dump({"data": str(tmp_path / "data"), "suites": {"one": names}}))
+    folder = tmp_path / "data" / "questions"
+    by_hand = f"put into {folder}/story_cloze/: validation.jsonl and test.jsonl, made of the two files of spring 2016"
+    code, lines, _ = run("data", "check", "--config", config, capsys=capsys)
+    assert code == 2
+    assert lines[0] == (
+        f"{'qasc':14} missing  `make data` fetches it, or put into {folder}/qasc/: train and validation, each as .parquet or .jsonl"
+    )
+    assert lines[1].startswith(f"{'story_cloze':14} missing  {by_hand}")
+    code, lines, err = run("data", "download", "--config", config, capsys=capsys)
+    assert code == 2
+    assert lines[:2] == ["qasc: fetching ...", "qasc: ready, 3 questions to train, 2 questions to test"]
+    assert lines[3].startswith(f"story_cloze: not found; {by_hand}")
+    assert err == "tally: 1 of 3 data sets are still missing: story_cloze\n"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
+        f"{name}/{split}.parquet" for name in ("qasc", "wsc") for split in ("train", "validation")
+    ]
+    assert qa.load(questions.TASKS["qasc"], tmp_path / "data", hub=False) == {
+        part: [MINIATURES["qasc"](i) for i in range(n)] for part, n in (("train", 3), ("test", 2))
+    }
+
+
+def test_questions_that_are_broken_are_fetched_again(hub, tmp_path, capsys):
+    folder = tmp_path / "questions" / "qasc"
+    folder.mkdir(parents=True)
+    (folder / "train.parquet").write_text("no parquet")
+    (folder / "validation.jsonl").write_text('{"question": 1}\n')
+    options = ("--tasks", "qasc", "--data", tmp_path)
+    code, lines, _ = run("data", "check", "--pictures", *options, capsys=capsys)
+    assert code == 2
+    assert lines[0].startswith(f"{'qasc':14} wrong    {folder}/train.parquet: cannot be read")
+    code, lines, _ = run("data", "download", *options, capsys=capsys)
+    assert code == 2  # a file that was put there stays, and is named
+    assert lines[-1].startswith("qasc: no column 'answerKey' in validation.jsonl, which has question; is it")
+    (folder / "validation.jsonl").unlink()
+    code, lines, _ = run("data", "check", "--pictures", *options, capsys=capsys)
+    assert (code, lines) == (0, [f"{'qasc':14} ready    files, 3 questions to train, 2 questions to test"])
 
 
 def test_prepare_writes_cache_and_manifest(data, tmp_path, capsys):

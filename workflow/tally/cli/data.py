@@ -28,7 +28,8 @@ def _which(parser: options.Parser) -> None:
 
 
 def _rows(args: argparse.Namespace) -> tuple[Path, list]:
-    """The folder, and the published tasks with the form to take of each."""
+    """The folder, and the tasks whose data lie there with the form to take of each."""
+    from tally.data.questions import Questions
     from tally.data.task import Published
     from tally.data.tasks import SUITES, task
 
@@ -47,23 +48,39 @@ def _rows(args: argparse.Namespace) -> tuple[Path, list]:
             raise TallyError(
                 f"{args.config}: no config of a run ({first}); `suites` with lists of tasks is needed"
             ) from None
-    rows = [(row, forms.get(row.name, "auto")) for row in map(task, names) if isinstance(row.source, Published)]
+    rows = [
+        (row, forms.get(row.name, "auto"))
+        for row in map(task, names)
+        if isinstance(row, Questions) or isinstance(row.source, Published)
+    ]
     if not rows:
         print("Nothing to fetch: these tasks are embedded.")
     return folder, rows
 
 
+def _open(row, folder: Path, form: str) -> tuple[str, str, dict]:
+    """What is there of a task: its form, the numbers of its examples, its parts. Raises Missing, or TallyError."""
+    from tally.data.published import open_published
+    from tally.data.qa import load
+    from tally.data.questions import Questions
+
+    questions = isinstance(row, Questions)
+    found, parts = ("files", load(row, folder, hub=False)) if questions else open_published(row, folder, form)
+    what = "questions" if questions else "pictures"
+    return found, ", ".join(f"{len(part)} {what} to {split}" for split, part in parts.items()), parts
+
+
 def check(args: argparse.Namespace) -> None:
-    """Say of each data set whether it is ready, missing or wrong, with the numbers of its pictures."""
-    from tally.data.published import Missing, open_published
+    """Say of each data set whether it is ready, missing or wrong, with the numbers of its pictures or questions."""
+    from tally.data.published import Missing
 
     folder, rows = _rows(args)
     unready = 0
     for row, form in rows:
         try:
-            found, parts = open_published(row, folder, form)
+            found, counts, parts = _open(row, folder, form)
             bad = _unreadable(row, parts, args.processes) if args.pictures else []
-            state, note = ("wrong" if bad else "ready"), f"{found}, {_counts(parts)}"
+            state, note = ("wrong" if bad else "ready"), f"{found}, {counts}"
         except Missing as error:
             state, note, bad = "missing", str(error).partition("; ")[2], []
         except TallyError as error:
@@ -76,14 +93,13 @@ def check(args: argparse.Namespace) -> None:
         raise TallyError(f"{unready} of {len(rows)} data sets are not ready; `tally data download` fetches what it can")
 
 
-def _counts(parts) -> str:
-    return ", ".join(f"{len(part)} pictures to {split}" for split, part in parts.items())
-
-
 def _unreadable(row, parts, processes: int) -> list[str]:
-    """Decode everything: what cannot be read, and what belongs to no class."""
+    """Decode all pictures: what cannot be read, and what belongs to no class."""
     from tally.data.decoding import decode, plan
+    from tally.data.questions import Questions
 
+    if isinstance(row, Questions):
+        return []
     problems, beyond = [], 0
     for done in decode(parts, plan(parts, row.validation), 1, None, processes, f"decode {row.name}"):
         problems += done.errors
@@ -93,26 +109,40 @@ def _unreadable(row, parts, processes: int) -> list[str]:
 
 def download(args: argparse.Namespace) -> None:
     """Fetch the data sets that are not there: from their makers, else from the hub; of the others say what goes where."""
-    from tally.data.published import Missing, fetch, open_published
+    from tally.data.published import Missing
 
     folder, rows = _rows(args)
     problems = []
     for row, form in rows:
         try:
-            open_published(row, folder, form)
+            _open(row, folder, form)
         except Missing:
             print(f"{row.name}: fetching ...", flush=True)
         except TallyError as error:
-            print(f"{row.name}: {error}; trying to fetch it again", flush=True)
+            print(f"{_told(row, error)}; trying to fetch it again", flush=True)
         else:
             print(f"{row.name}: ready")
             continue
         try:
-            fetch(row, folder, form)
-            _, parts = open_published(row, folder, form)
-            print(f"{row.name}: ready, {_counts(parts)}", flush=True)
+            _fetch(row, folder, form)
+            _, counts, _ = _open(row, folder, form)
+            print(f"{row.name}: ready, {counts}", flush=True)
         except TallyError as error:
             problems.append(row.name)
-            print(f"{row.name}: {error}", flush=True)
+            print(_told(row, error), flush=True)
     if problems:
         raise TallyError(f"{len(problems)} of {len(rows)} data sets are still missing: {', '.join(problems)}")
+
+
+def _fetch(row, folder: Path, form: str) -> None:
+    from tally.data import published, qa
+    from tally.data.questions import Questions
+
+    if isinstance(row, Questions):
+        qa.download(row, folder)
+    else:
+        published.fetch(row, folder, form)
+
+
+def _told(row, error: TallyError) -> str:
+    return f"{row.name}: {str(error).removeprefix(f'{row.name}: ')}"

@@ -3,14 +3,17 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple
 
 import numpy as np
+from tally.data.published import Missing
 from tally.data.questions import CHOICE, CHOICES, Questions
 from tally.errors import TallyError
+from tally.files import atomic_file
 from tally.models.tokens import Tokenizer
 
 Example = Mapping[str, Any]
@@ -19,20 +22,55 @@ Example = Mapping[str, Any]
 # --- from files to examples -------------------------------------------------------------------------------------------
 
 
-def load(row: Questions, data: Path) -> dict[str, list[Example]]:
+def load(row: Questions, data: Path, *, hub: bool = True) -> dict[str, list[Example]]:
     """Examples of the hub's two splits, as {"train": ..., "test": ...}, from files or else from the hub.
 
-    Files: `data`/questions/<task>/<the hub's name of the split>.parquet (or several, <split>-*.parquet) or .jsonl.
+    Files: `data`/questions/<task>/<the hub's name of the split>.parquet (or several, <split>-*.parquet) or .jsonl. Without
+    `hub` a split that is in no file raises Missing.
     """
-    wanted, found = {"train": row.train, "test": row.test}, {}
-    for split, name in wanted.items():
-        files = sorted(
-            path for pattern in (f"{name}.*", f"{name}-*") for path in (data / "questions" / row.name).glob(pattern)
-        )
-        files = [path for path in files if path.suffix in (".parquet", ".jsonl")]
-        found[split] = [example for path in files for example in read(path)] if files else fetch(row, name, data)
-        check_columns(row, found[split], name)
+    found = {}
+    for part, split in (("train", row.train), ("test", row.test)):
+        examples = stored(row, split, data)
+        if not (examples or hub):
+            raise Missing(f"{row.name}: no file of {split}; {advice(row, data)}")
+        found[part] = examples or fetch(row, split, data)
     return found
+
+
+def download(row: Questions, data: Path) -> None:
+    """Fetch the splits that are in no file, or in one that is not whole, to <split>.parquet, where `load` looks for them."""
+    for split in (row.train, row.test):
+        with suppress(TallyError):
+            if stored(row, split, data):
+                continue
+        examples = fetch(row, split, data)
+        import pyarrow.parquet
+
+        with atomic_file(place(row, data) / f"{split}.parquet") as path:
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(examples), path)
+
+
+def place(row: Questions, data: Path) -> Path:
+    return data / "questions" / row.name
+
+
+def advice(row: Questions, data: Path) -> str:
+    """What to do where a task's examples are missing: one line."""
+    if row.by_hand:
+        return f"put into {place(row, data)}/: {row.by_hand}"
+    return f"`make data` fetches it, or put into {place(row, data)}/: {row.train} and {row.test}, each as .parquet or .jsonl"
+
+
+def stored(row: Questions, split: str, data: Path) -> list[Example]:
+    """The examples of a split's files; none without files."""
+    paths = sorted(path for pattern in (f"{split}.*", f"{split}-*") for path in place(row, data).glob(pattern))
+    examples = []
+    for path in paths:
+        if path.suffix in (".parquet", ".jsonl"):
+            part = read(path)
+            check_columns(row, part, path.name)
+            examples += part
+    return examples
 
 
 def read(path: Path) -> list[Example]:
@@ -44,28 +82,32 @@ def read(path: Path) -> list[Example]:
             return pyarrow.parquet.read_table(path).to_pylist()
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
-        raise TallyError(f"{path}: cannot be read ({str(error).splitlines()[0]}); fetch the file again") from None
+        raise TallyError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it and fetch it again"
+        ) from None
 
 
 def fetch(row: Questions, split: str, data: Path) -> list[Example]:
     """A split from the hub, by the library `datasets`, which keeps it in its own cache."""
-    place = f"{data / 'questions' / row.name / split}.parquet or .jsonl"
-    if row.repository is None:
-        raise TallyError(f"{row.name}: its makers hand it out themselves; put it into {place}")
+    if row.by_hand:
+        raise TallyError(f"{row.name}: not found; {advice(row, data)}")
+    file = f"{place(row, data) / split}.parquet or .jsonl"
     try:
         from datasets import load_dataset
     except ImportError:
         raise TallyError(
-            f"{row.name}: no {place}; put the file there, or `pip install 'tally-merge[hub]'` to fetch it"
+            f"{row.name}: no {file}; put the file there, or `pip install 'tally-merge[hub]'` to fetch it"
         ) from None
     try:
-        return load_dataset(row.repository, row.config, revision=row.revision, split=split).to_list()
+        examples = load_dataset(row.repository, row.config, revision=row.revision, split=split).to_list()
     except Exception as error:  # whatever a network, a proxy or the hub can do
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         again = "try again, or " if isinstance(error, ConnectionError) else ""
         raise TallyError(
-            f"{row.name}: {row.repository} cannot be fetched from the hub ({why}); {again}put the split into {place}"
+            f"{row.name}: {row.repository} cannot be fetched from the hub ({why}); {again}put the split into {file}"
         ) from None
+    check_columns(row, examples, split)
+    return examples
 
 
 def fields(row: Questions) -> set[str]:
@@ -75,15 +117,15 @@ def fields(row: Questions) -> set[str]:
     return roots - {"options"} | ({row.label} if row.label else set())
 
 
-def check_columns(row: Questions, examples: Sequence[Example], split: str) -> None:
+def check_columns(row: Questions, examples: Sequence[Example], where: str) -> None:
     """Raise TallyError for a column that is not there, and for no examples."""
     if not examples:
-        raise TallyError(f"{row.name}: {split} is empty; fetch it again")
+        raise TallyError(f"{row.name}: {where} is empty; fetch it again")
     there = set().union(*examples[:100])
     missing = sorted(fields(row) - there)
     if missing:
         raise TallyError(
-            f"{row.name}: no column {missing[0]!r} in {split}, which has {', '.join(sorted(there))}; is it another data set, or a newer form of it?"
+            f"{row.name}: no column {missing[0]!r} in {where}, which has {', '.join(sorted(there))}; is it another data set, or a newer form of it?"
         )
 
 

@@ -30,6 +30,7 @@ class Questions:
     train: str = "train"  # what the hub calls the splits
     test: str = "validation"
     held: int = 1000  # validation examples
+    by_hand: str = ""  # what to put where, if it is in no repository
     epochs: None = None  # the paper's training goes by steps
     source: None = None  # of pictures
 
@@ -64,7 +65,8 @@ ROWS = (
          "Complete the story with one of the sentences below.\n{options}\n"
          "Story: {input_sentence_1} {input_sentence_2} {input_sentence_3} {input_sentence_4}"),
         ("{sentence_quiz1}", "{sentence_quiz2}"), "answer_right_ending", ("1", "2"),
-        None, train="validation", test="test"),  # its makers hand it out themselves, without training data
+        None, train="validation", test="test",  # without training data
+        by_hand="validation.jsonl and test.jsonl, made of the two files of spring 2016 that its makers hand out, as docs/t5.md says"),
     Questions(
         "wiki_qa", "does a sentence answer a question",
         ("Question: {question}\nSentence of the article {document_title}: {answer}\nDoes it answer the question? Yes or no?",
