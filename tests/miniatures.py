@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tally.data import layouts
 from tally.data.task import Sizes, Task
 from tally.data.tasks import TASKS
 
@@ -54,6 +55,11 @@ def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
+def known(patch, name: str, folder: Path) -> None:
+    """The md5 that tally knows of a data set's files becomes that of the miniature's."""
+    patch(layouts, "MD5", layouts.MD5 | {name: {file: md5(folder / file) for file in layouts.MD5[name]}})
+
+
 def idx(root, name, classes, patch):
     for split, stem in (("train", "train"), ("test", "t10k")):
         if name == "EMNIST":
@@ -91,6 +97,10 @@ def stl10(root, name, classes, patch):
 
 
 def cifar(root, name, classes, patch):
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
+
     def batches(folder, split, names, key):
         images, labels = arrays(split, classes, (3, 32, 32))
         for file, own in zip(names, np.array_split(np.arange(len(labels)), len(names))):
@@ -103,6 +113,8 @@ def cifar(root, name, classes, patch):
     else:
         for split in ("train", "test"):
             batches("cifar-100-python", split, [split], "fine_labels")
+    for table in ("train_list", "test_list"):
+        patch(kind, table, [[file, md5(root / kind.base_folder / file)] for file, _ in getattr(kind, table)])
 
 
 def pcam(root, name, classes, patch):
@@ -143,6 +155,7 @@ def cars(root, name, classes, patch):
             entries.append((label + 1, f"{row:03}{label}.jpg"))
         kinds = [("class", object), ("fname", object)]
         savemat(folder / path, {"annotations": np.array(entries, dtype=kinds)})
+    known(patch, name, folder)
 
 
 def dtd(root, name, classes, patch):
@@ -179,6 +192,7 @@ def resisc45(root, name, classes, patch):
             lines.append(f"{folder}_{row:03}.jpg")
             picture(root / "resisc45" / "NWPU-RESISC45" / folder / lines[-1], label, row)
         write(root / "resisc45" / f"resisc45-{split}.txt", "\n".join(lines) + "\n")
+    known(patch, name, root / "resisc45")
 
 
 def sun397(root, name, classes, patch):

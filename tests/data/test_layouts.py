@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from miniatures import PER_CLASS, WRITERS, miniature, seen
+from miniatures import PER_CLASS, WRITERS, md5, miniature, seen, write
 from tally.checkpoints import open_checkpoint
 from tally.data.cache import cache, manifest
 from tally.data.layouts import read
@@ -12,7 +12,7 @@ from tally.data.published import open_published
 from tally.errors import TallyError
 from tally.evaluate import load_split
 from tally.finetune import finetune
-from torchvision.datasets import ImageFolder
+from torchvision.datasets import CIFAR10, ImageFolder
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -77,7 +77,8 @@ def test_a_pickle_of_cifar_is_not_run(tmp_path, monkeypatch):
             return (open, (str(tmp_path / "run"), "w"))
 
     row = miniature(tmp_path, "CIFAR10", monkeypatch.setattr)
-    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps({"data": Evil(), "labels": [0]}))
+    path = write(tmp_path / "cifar-10-batches-py" / "test_batch", pickle.dumps({"data": Evil(), "labels": [0]}))
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5(path)]])
     with pytest.raises(TallyError, match=r"cifar-10-batches-py: not whole.*io\.open"):
         read(row.source, tmp_path)
     assert not (tmp_path / "run").exists()
@@ -98,6 +99,23 @@ def test_what_is_not_whole_is_one_line(name, gone, tmp_path, monkeypatch):
     (tmp_path / gone).unlink()
     with pytest.raises(TallyError, match=f"{row.source.place}: not whole") as error:
         open_published(row, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("CIFAR10", "cifar-10-batches-py/data_batch_3"),
+        ("CIFAR100", "cifar-100-python/test"),
+        ("Cars", "stanford_cars/cars_test_annos_withlabels.mat"),
+        ("RESISC45", "resisc45/resisc45-train.txt"),
+    ],
+)
+def test_a_file_that_is_not_the_makers_is_named(name, changed, tmp_path, monkeypatch):
+    row, path = miniature(tmp_path, name, monkeypatch.setattr), tmp_path / changed
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(TallyError, match=f"{changed}: not its makers' file, its md5 differs; fetch it again") as error:
+        read(row.source, tmp_path)
     assert "\n" not in str(error.value)
 
 

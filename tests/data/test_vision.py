@@ -2,6 +2,7 @@
 
 import pytest
 from tally.config import check
+from tally.data.layouts import MD5
 from tally.data.splits import random_rows
 from tally.data.task import Published, fingerprint, modules
 from tally.data.tasks import SUITES, TASKS
@@ -45,6 +46,12 @@ def test_names_of_classes_are_those_of_the_prompts():
 def test_folders_are_in_the_order_of_the_labels(name):
     folders = TASKS[name].source.folders
     assert sorted(folders) == list(folders)  # or rows sorted by label would not be in ImageFolder's order
+
+
+@pytest.mark.parametrize("name", MD5)
+def test_the_md5_that_are_compared_are_those_that_are_said(name):
+    for file, md5 in MD5[name].items():
+        assert f"{file} (md5 {md5})" in TASKS[name].source.by_hand
 
 
 def test_the_leaky_textures_are_apart():

@@ -38,6 +38,14 @@ CLASSES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
     "DTD": ("DTD", ({"split": "train"}, {"split": "val"})),
 }
 CIFAR = {"CIFAR10": "labels", "CIFAR100": "fine_labels"}
+# of files that are fetched by hand and read as they come; torchvision compares FER2013's
+MD5 = {
+    "Cars": {"cars_test_annos_withlabels.mat": "b0a2b23655a3edd16d84508592a98d10"},
+    "RESISC45": {
+        "resisc45-train.txt": "b5a4c05a37de15e4ca886696a85c403e",
+        "resisc45-test.txt": "3dda9e4988b47eb1de9f07993653eb08",
+    },
+}
 
 
 def read(source: Published, root: Path) -> Parts:
@@ -50,6 +58,8 @@ def read(source: Published, root: Path) -> Parts:
         "SUN397": _sun397,
     } | {name: lambda root, folders, name=name: _cifar(name, root) for name in CIFAR}  # type: ignore[misc]
     try:
+        for file, md5 in MD5.get(source.layout, {}).items():
+            _genuine(root / source.place / file, md5)
         if source.layout in readers:
             return readers[source.layout](root, source.folders)
         return dict(zip(("train", "test"), _torchvision(source.layout, root)))
@@ -58,6 +68,15 @@ def read(source: Published, root: Path) -> Parts:
         raise TallyError(
             f"{root / source.place}: not whole, or not what it should be ({first}); fetch it again"
         ) from None
+
+
+def _genuine(path: Path, md5: str) -> Path:
+    """The path of a file, whose md5 is compared."""
+    from torchvision.datasets.utils import check_md5
+
+    if not check_md5(path, md5):
+        raise TallyError(f"{path}: not its makers' file, its md5 differs; fetch it again")
+    return path
 
 
 def _torchvision(layout: str, root: Path, **options: Any) -> list[Pictures]:
@@ -138,8 +157,8 @@ def _cifar(name: str, root: Path) -> Parts:
     kind, parts = getattr(datasets, name), {}
     for split, batches in (("train", kind.train_list), ("test", kind.test_list)):
         images, labels = [], []
-        for batch, _ in batches:
-            with open(root / kind.base_folder / batch, "rb") as file:
+        for batch, md5 in batches:
+            with open(_genuine(root / kind.base_folder / batch, md5), "rb") as file:
                 content = unpickle(file)
             images.append(content["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))  # type: ignore[index]
             labels += content[CIFAR[name]]  # type: ignore[index]
