@@ -1,7 +1,7 @@
 """Texts with labels out of files that pip packages ship; a data set is a row of the task table, not a file here.
 
 Each takes the folder of the shipped data last and returns {split: (texts, labels)}, the splits that its makers published
-or "all". The packages are read, never run. A class of more than MOST texts gives MOST, drawn at random.
+or "all". The packages are read, never run. A class of more than MOST texts gives MOST, drawn at random, but in tables all.
 """
 
 import ast

@@ -1,8 +1,9 @@
 """The paper's eleven text tasks: questions with choices, a row each. Suites nlp-7, qa-8 and qa-11.
 
 A row says which columns a question is made of and which the right answer is; the wording of the templates is tally's own,
-with the fields that P3's prompts of the task use. The splits are those of MaTS (github.com/r-three/mats): validation data are
-the last examples of the training data, test data are the validation data of the hub. `tally.data.qa` reads and words them.
+with the fields that P3's prompts of the task use. The splits are those of MaTS (github.com/r-three/mats) but for QASC's test:
+validation data are the last examples of the training data, test data are the validation data of the hub. `tally.data.qa`
+reads and words them.
 """
 
 from dataclasses import dataclass
