@@ -54,12 +54,21 @@ def test_comparison_equals_a_dense_computation(suite):
 
 def test_the_comparison_in_print(suite):
     rows = {"ties": Printed(75.0, 81.0, 3.6), "consensus-ties": Printed(74.8, None, 3.7)}
-    shown = show_comparison(comparison(suite, bootstrap(suite.hits, resamples=50), COUNTS, rows))
+    table = comparison(suite, bootstrap(suite.hits, resamples=50), COUNTS, rows)
+    shown = show_comparison(table, suite.tasks)
     assert [row[0] for row in shown.rows] == ["TIES", "Consensus TIES, k = 2"]
     assert all(len(row) == len(shown.header) == 9 for row in shown.rows)
     assert shown.rows[0][2] == "75.0"
     assert shown.rows[1][5] == ""
     assert shown.bold == {(0, 7)}
+
+
+@pytest.mark.parametrize(("task", "said"), [("DTD", True), ("DTD-leaky", False)])
+def test_the_comparison_says_that_the_papers_textures_leak(suite, task, said):
+    table = comparison(suite, bootstrap(suite.hits, resamples=50), COUNTS, {"ties": Printed(75.0, 81.0, 3.6)})
+    assert (
+        "lifts its fine-tuned mean of 8 tasks by about 2.3 points" in show_comparison(table, ["Cars", task]).note
+    ) is said
 
 
 def test_the_verb_writes_a_table_in_three_forms(tmp_path, capsys):

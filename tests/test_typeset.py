@@ -2,7 +2,8 @@ import json
 
 import pandas as pd
 import pytest
-from fake import fake_suite
+from fake import FORMATS, fake_suite
+from tally.cli import main
 from tally.records import load_suite
 from tally.tables import read_main
 from tally.typeset import (
@@ -108,13 +109,26 @@ def test_the_printed_main_table_shows_the_chosen_k_and_two(suites, tmp_path):
     assert "nan" not in "".join(path.read_text().lower() for path in tmp_path.iterdir())
 
 
-def test_what_was_trained_elsewhere_is_a_column_and_a_note(tmp_path):
-    folder = fake_suite(tmp_path, tasks=2, examples=20)
+def trained_elsewhere(root):
+    folder = fake_suite(root, tasks=2, examples=20)
     for task in ("cars", "dtd"):
         path = folder.parent / "finetuned" / f"{task}.json"
         facts = {"provenance": {"published": "owner/models", "source": "owner/models", "revision": "0123456789"}}
         path.write_text(json.dumps(json.loads(path.read_text()) | facts))
-    write_tables(load_suite(folder), COUNTS, tmp_path / "tables")
+    return folder
+
+
+def test_the_storage_table_says_what_was_trained_elsewhere(tmp_path):
+    folder, formats = trained_elsewhere(tmp_path), list(FORMATS)[1:]
+    stems = ["--table", str(tmp_path / "storage"), "--figure", str(tmp_path / "figure")]
+    command = ["storage-table", "--folder", str(folder), "--tasks", "cars", "dtd", "--formats", *formats]
+    assert main([*command, "--candidates", "tall-ties", "task-arithmetic", *stems]) == 0
+    assert set(pd.read_csv(tmp_path / "storage.csv")["provenance"]) == {"owner/models at 0123456"}
+    assert "Fine-tuned models: owner/models at 0123456." in (tmp_path / "storage.md").read_text()
+
+
+def test_what_was_trained_elsewhere_is_a_column_and_a_note(tmp_path):
+    write_tables(load_suite(trained_elsewhere(tmp_path)), COUNTS, tmp_path / "tables")
     for name in ("main", "per_task", "paired", "choices"):
         table = pd.read_csv(tmp_path / "tables" / f"{name}.csv")
         assert set(table["provenance"]) == {"owner/models at 0123456"}, name

@@ -95,7 +95,7 @@ def compare(args: argparse.Namespace) -> None:
     suite = load_suite(args.folder, args.tasks, args.candidates)
     rows, source = printed(args.paper, suite.model, suite.tasks)
     table = comparison(suite, bootstrap(suite.hits), _counts(args), rows)
-    shown = show_comparison(table)
+    shown = show_comparison(table, suite.tasks)
     shown = shown._replace(note=f"{shown.note} Paper's: {source}.")
     write_table(table, shown, args.output, suite.provenance)
     print(args.output.with_suffix(".md").read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def storage_table(args: argparse.Namespace) -> None:
     suite = load_suite(args.folder, args.tasks, args.candidates, args.formats)
     samples = bootstrap(suite.hits)
     table, record = compare(suite, samples), next(iter(suite.storage.values()))
-    write_table(table, show_storage(table), args.table)
+    write_table(table, show_storage(table), args.table, suite.provenance)
     counts = {name: record[name] for name in ("domain_weights", "frozen_weights")}
     rows = best_rows(main_table(suite, samples, counts))
     save(draw_storage(rows, table, record["domain_weights"] * len(suite.tasks)), args.figure)
