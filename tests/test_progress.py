@@ -55,6 +55,17 @@ def test_short_work_and_quiet_work_say_nothing(log, monkeypatch):
     assert log() == ""
 
 
+def test_work_that_becomes_quiet_says_nothing_more(log, monkeypatch):
+    """As one of several processes, which learns only when it joins the others that it is not the first."""
+    with progress.heartbeat("finetune"):
+        time.sleep(0.1)
+        monkeypatch.setattr(progress, "quiet", True)
+        said = log()
+        time.sleep(0.1)
+    assert said
+    assert len(log().splitlines()) <= 1  # one may have been on its way
+
+
 def test_a_loop_that_stops_early_is_forgotten(log):
     for item in progress.bar("abc", "look"):
         if item == "b":

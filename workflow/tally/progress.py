@@ -71,7 +71,8 @@ def heartbeat(name: str) -> Iterator[None]:
 
     def lines():
         while not over.wait(LOG_INTERVAL):
-            print(line(name, time.perf_counter() - start), file=sys.stderr, flush=True)
+            if not quiet:  # one of several processes learns late that it is to be
+                print(line(name, time.perf_counter() - start), file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=lines, daemon=True)
     thread.start()
