@@ -82,6 +82,15 @@ def test_progress_of_short_work_is_silent():
     assert seconds.pop("training") >= 0.01
 
 
+def test_what_redoes_nothing_is_set_by_the_environment_or_a_flag(monkeypatch):
+    files = [f"--{name}=x" for name in ("task", "model", "base", "data", "head", "output", "counts")]
+    flags = ["finetune", *files, "--lr=1", "--steps=1"]
+    assert cli.parser().parse_args(flags).minutes == 10
+    monkeypatch.setenv("TALLY_MINUTES", "0.5")
+    assert cli.parser().parse_args(flags).minutes == 0.5
+    assert cli.parser().parse_args([*flags, "--minutes", "3"]).minutes == 3
+
+
 @pytest.mark.parametrize(
     ("flags", "variable", "verified"), [([], "1", True), ([], "0", False), (["--no-verify"], "1", False)]
 )

@@ -19,11 +19,11 @@ FIGURES = {"overview", "radar", "agreement", "density", "accuracy_vs_k"}
 
 
 def working_copy(folder: Path) -> Path:
-    """This repository in `folder`, its jobs writing their names to `ran` and making empty files."""
+    """This repository in `folder`, its jobs writing their names to `ran`, settings to `how`, and making empty files."""
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "results", "resources", "tests", "__pycache__"))
     (folder / "resources").symlink_to(ROOT / "resources")
     for path in folder.glob("workflow/rules/*.smk"):
-        empty = '    shell:\n        "echo {rule} >> ran; touch {output}"\n'
+        empty = '    shell:\n        "echo {rule} >> ran; env | grep ^TALLY_ > how; touch {output}"\n'
         path.write_text(re.sub(r'    shell:\n(?: {8}f?".*"\n)+', empty, path.read_text()))
     return folder
 
@@ -112,6 +112,17 @@ def suite_jobs(suite: str) -> set[str]:
 
 def test_a_second_run_does_nothing(redone):
     assert redone() == set()
+
+
+def test_where_and_how_it_runs_is_told_to_the_jobs_and_redoes_nothing(finished, redone):
+    told = dict(line.split("=") for line in (finished / "how").read_text().splitlines())
+    assert told == {
+        "TALLY_DEVICE": "auto", "TALLY_PROCESSES": "1", "TALLY_COMPILE": "0", "TALLY_VERIFY": "1", "TALLY_MINUTES": "10",
+        "TALLY_DATA": "data",
+    }  # fmt: skip
+    assert (
+        redone(device="cuda", processes=2, compile=True, verify=False, snapshot_minutes=0.5, data="elsewhere") == set()
+    )
 
 
 def test_a_task_more_is_one_fine_tuning_and_the_suite(redone):

@@ -37,7 +37,8 @@ except (WorkflowError, TallyError) as error:
 # The shell outlives a SIGTERM, for SLURM ends a job when it is gone: a training still has to write its snapshot.
 # Where and how it runs is no part of what is made: it is neither in a command nor in params, which Snakemake compares.
 HOW = {key.upper(): config[key] for key in ("device", "processes")}
-HOW |= {key.upper(): int(config[key]) for key in ("compile", "verify")} | {"DATA": shlex.quote(config["data"])}
+HOW |= {key.upper(): int(config[key]) for key in ("compile", "verify")}
+HOW |= {"MINUTES": config["snapshot_minutes"], "DATA": shlex.quote(config["data"])}
 shell.prefix(
     f"trap : TERM; export PYTHONPATH={shlex.quote(workflow.basedir)}/workflow; "
     f"export {' '.join(f'TALLY_{name}={value}' for name, value in HOW.items())}; "

@@ -52,7 +52,7 @@ def model(args: argparse.Namespace):
     return compiled(found) if args.compile else found
 
 
-def setting(parser: Parser, name: str, default: int | str, about: str) -> None:
+def setting(parser: Parser, name: str, default: float | str, about: str) -> None:
     """A flag about where the work is done, which the environment can set for all verbs at once."""
     variable = f"TALLY_{name.upper()}"
     parser.add_argument(

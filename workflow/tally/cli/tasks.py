@@ -50,7 +50,7 @@ def register(verbs) -> None:
     p.add_argument("--check", type=int, default=0, help="steps between looks at the validation data; 0: none is taken")
     p.add_argument("--patience", type=int, default=5, help="looks without a better one that end the training early")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--minutes", type=float, default=10, help="minutes between snapshots of the training")
+    options.setting(p, "minutes", 10.0, "minutes between snapshots of the training")
     options.setting(p, "processes", 1, "processes that train together and share --threads")
     options.arithmetic(p)
 
@@ -82,9 +82,10 @@ def base(args: argparse.Namespace) -> None:
     import numpy as np
     from tally.checkpoints import open_checkpoint, save
     from tally.files import sha256
-    from tally.models.kinds import adapter, kind_of, once
+    from tally.models.kinds import adapter, check_embedding, kind_of, once
 
     source, kind = open_checkpoint(args.model), kind_of(args.model.parent)
+    check_embedding(source, kind, args.model.parent)
     weights = {name: source.float32(name) for name in once(source, kind)}
     if args.adapter != "none":
         weights |= {name: np.ones(shape, np.float32) for name, shape in adapter(source, kind).items()}
