@@ -204,7 +204,7 @@ def consensus(args: argparse.Namespace) -> None:
     }
     with create(args.output, merged.layout("F32"), "consensus", metadata) as out:
         if args.method == "random-consensus":
-            out.flat()[:] = merging.random_consensus(tau, counted, args.k, tasks=tasks, vectors=merged, seed=args.seed)
+            merging.random_consensus(tau, counted, args.k, tasks, vectors=merged, seed=args.seed, out=out.flat())
         else:
             merging.consensus(tau, counted, args.k, tasks=tasks, out=out.flat())
 
