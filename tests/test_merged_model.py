@@ -56,6 +56,21 @@ def test_every_method_equals_its_dense_form(tmp_path, monkeypatch, name, dtype):
     assert os.listdir(tmp_path) == ["m"]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_depends_on_chunk_or_threads(tmp_path, name):
+    row, vectors = method(name), difference(*models())
+    options = {"alpha": ALPHA, "k": 2 if row.has_k else None, "task": "t1" if row.per_task else None}
+    write_merged(tmp_path / "one", vectors, name, **options)
+    write_merged(tmp_path / "two", vectors, name, **options, chunk=8, threads=2)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if method(name).per_task])
+def test_no_mask_is_held_in_memory(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("tally.masks.outputs", None)
+    write_merged(tmp_path / "m", difference(*models()), name, alpha=ALPHA, task="t1")
+
+
 @pytest.mark.parametrize("masks", ["task-arithmetic", "ties"])
 def test_a_masked_model_is_what_a_bundle_restores(tmp_path, masks):
     base, tuned = models()

@@ -1,7 +1,6 @@
 """Write one whole model out of T fine-tuned ones, by any method of the registry; memory does not depend on P."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 from tally import masks
@@ -65,24 +64,22 @@ def _fill(path, tau, vectors, name, k, lambdas, task, keep, strict, seed, walkin
         if name != "magnitude-pruning":
             merge(vectors, row.merged, out=out, **ties, **walking)
         one = replace(vectors, tasks=(task,), sources=(vectors.sources[vectors.tasks.index(task)],))
-        if row.masks:
-            (packed,) = masks.tall(one, tau, lambdas, strict=strict, **walking)
-        else:
-            share = KEEP.get(name, 1 / tasks) if keep is None else keep
-            (packed,) = magnitude(one, keep=share, **walking)
+        with scratch(path, -(-vectors.size // 8), np.uint8) as packed:
+            if row.masks:
+                masks.tall(one, tau, lambdas, strict=strict, out=[packed], **walking)
+            else:
+                share = KEEP.get(name, 1 / tasks) if keep is None else keep
+                magnitude(one, keep=share, out=[packed], **walking)
 
-        def visit(ops, lo, hi, own):
-            bits = np.unpackbits(packed[lo // 8 : -(-hi // 8)], count=hi - lo).view(bool)
-            tau[lo:hi] = np.where(bits, ops.get(own[0]) if name == "magnitude-pruning" else tau[lo:hi], 0)
+            def visit(ops, lo, hi, own):
+                bits = np.unpackbits(packed[lo // 8 : -(-hi // 8)], count=hi - lo).view(bool)
+                tau[lo:hi] = np.where(bits, ops.get(own[0]) if name == "magnitude-pruning" else tau[lo:hi], 0)
 
-        walk(one, visit, **walking)
+            walk(one, visit, **walking)
     elif name == "random-consensus":
         with scratch(path, vectors.size, np.uint8) as votes:
             merge(vectors, row.merged, lambdas=lambdas, strict=strict, out=out | {"votes": votes}, **ties, **walking)
-            for i, weight in enumerate(vectors.names):  # a tensor at a time: its draw depends on nothing else
-                part = slice(*vectors.offsets[i : i + 2])
-                one = SimpleNamespace(names=[weight], shapes=[vectors.shapes[i]])
-                tau[part] = random_consensus(tau[part], votes[part], k, tasks, one, seed)
+            random_consensus(tau, votes, k, tasks, vectors, seed, out=tau)
     elif row.has_k:
         merge(vectors, name, k=k, lambdas=lambdas, strict=strict, out=out, **ties, **walking)
     else:

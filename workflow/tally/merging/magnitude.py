@@ -15,12 +15,18 @@ from tally.vectors import Vectors
 
 
 def magnitude(
-    vectors: Vectors, keep: float | None = None, *, counts: Mapping[str, int] | None = None, frozen: int = 0, **walking
+    vectors: Vectors,
+    keep: float | None = None,
+    *,
+    counts: Mapping[str, int] | None = None,
+    frozen: int = 0,
+    out=None,
+    **walking,
 ) -> np.ndarray:
     """Packed masks, uint8 (T, ceil(P / 8)), of the largest |tau_t| over the whole domain, task by task.
 
     keep: the share that stays, with the authors' threshold (see `streaming.rank`); counts: how many stay, exactly but
-    for equal magnitudes at the threshold, which all stay. Both with >=; a count of 0 keeps none.
+    for equal magnitudes at the threshold, which all stay. Both with >=; a count of 0 keeps none. `out`: where to put them.
     """
     if (keep is None) == (counts is None):
         raise TallyError("give either keep, a share, or counts, a number of weights for each task")
@@ -32,7 +38,7 @@ def magnitude(
             raise TallyError(f"no count for the task {missing[0]!r}; given are {', '.join(sorted(counts))}")
         ranks = [vectors.size - counts[task] + 1 for task in vectors.tasks]
     thresholds = kth_magnitudes(vectors, ranks, **walking)
-    out = masks.outputs(vectors, packed=True)
+    out = masks.outputs(vectors, packed=True) if out is None else out
 
     def visit(ops, lo, hi, tau):
         for row, threshold, bits in zip(tau, thresholds, out, strict=True):
