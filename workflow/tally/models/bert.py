@@ -21,7 +21,6 @@ class Bert:
 
     layers: int
     heads: int
-    vocabulary: int
     context: int  # the longest text, in tokens
     epsilon: float  # of the layer norms
 
@@ -34,7 +33,6 @@ class Bert:
         return cls(
             layers=config["num_hidden_layers"],
             heads=config["num_attention_heads"],
-            vocabulary=config["vocab_size"],
             context=config["max_position_embeddings"],
             epsilon=config.get("layer_norm_eps", 1e-12),
         )

@@ -16,11 +16,14 @@ class Kind(NamedTuple):
     tokenizer: str
     encoder: tuple[str, ...]  # modules below `tally` that compute its features
     words: tuple[str, ...] = ()  # and those that read the label texts of a head
+    embedding: str = ""  # the weights that have a row for each id of the tokenizer
 
 
 CLIP = Kind("images", "open_clip_config.json", "", ("models/clip",), ("models/words",))
-BERT = Kind("texts", "config.json", "tokenizer.json", ("models/bert",), ("models/tokens",))
-T5 = Kind("questions", "config.json", "tokenizer.json", ("models/t5",))
+BERT = Kind(
+    "texts", "config.json", "tokenizer.json", ("models/bert",), ("models/tokens",), "embeddings.word_embeddings.weight"
+)
+T5 = Kind("questions", "config.json", "tokenizer.json", ("models/t5",), embedding="shared.weight")
 ARCHITECTURES = {"bert": BERT, "t5": T5}  # `model_type` in a config of transformers
 COUNTED = ("embeddings.position_ids",)  # 0, 1, 2 and so on, which older transformers stored beside BERT's weights
 ADAPTER = "ia3."  # how the names of an adapter's weights begin, (IA)^3's, Liu et al. 2022
@@ -46,6 +49,17 @@ def kind_of(folder: Path) -> Kind:
     if not (folder / kind.tokenizer).exists():
         raise TallyError(f"{folder} holds no {kind.tokenizer}: a model folder has it beside model.safetensors")
     return kind
+
+
+def check_embedding(model: Checkpoint, kind: Kind, folder: Path) -> None:
+    """Raise TallyError where a model has not as many embeddings of tokens as its folder's config says."""
+    if not kind.embedding:
+        return
+    rows, vocabulary = model.shape(kind.embedding)[0], read_json(folder / kind.config)["vocab_size"]
+    if rows != vocabulary:
+        raise TallyError(
+            f"{model.label}: {kind.embedding} has {rows} rows, but {kind.config} says {vocabulary} tokens; copy the model's folder again"
+        )
 
 
 def once(model: Checkpoint, kind: Kind) -> list[str]:

@@ -1,5 +1,6 @@
 """Texts to token ids, by the tokenizer.json that lies beside a transformers model."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from tally.errors import TallyError
 from tally.files import read_json
+from tally.models.kinds import T5, kind_of
 
 
 class Tokens(NamedTuple):
@@ -20,7 +22,7 @@ class Tokenizer:
     """A tokenizer of Hugging Face's `tokenizers`, with a context of its own."""
 
     def __init__(self, folder: Path):
-        """Read `folder`/tokenizer.json; TallyError where it cannot be read or has more tokens than the model."""
+        """Read `folder`/tokenizer.json; TallyError where it cannot be read or is another model's than config.json."""
         from tokenizers import Tokenizer as Fast
 
         path = folder / "tokenizer.json"
@@ -32,17 +34,29 @@ class Tokenizer:
             ) from None
         self.fast.no_truncation()
         self.fast.no_padding()
-        known, vocabulary = self.fast.get_vocab_size(), read_json(folder / "config.json")["vocab_size"]
-        if known > vocabulary:
+        config = read_json(folder / "config.json")
+        known, vocabulary, padding = self.fast.get_vocab_size(), config["vocab_size"], self.fast.id_to_token(0)
+        # a T5 has embeddings to spare
+        if known > vocabulary or (known < vocabulary and kind_of(folder) is not T5):
             raise TallyError(
                 f"{path}: {known} tokens, but the model of config.json has {vocabulary}; take the tokenizer of that model"
             )
+        if padding not in ("[PAD]", "<pad>"):
+            raise TallyError(
+                f"{path}: id 0 is {padding!r}, but the model takes 0 for padding; take the tokenizer of that model"
+            )
+        self.positions = config.get("max_position_embeddings", math.inf)
 
     def tokens(self, texts: Sequence[str], context: int, *, what: str, cut: bool = True) -> Tokens:
         """Ids of the texts, each at most `context` tokens long with the special ones; the last of them stays.
 
-        Raises TallyError for a longer text unless it may be `cut`; `what` says in the message where the texts are from.
+        Raises TallyError for a longer text unless it may be `cut`, and for a context that the model has not; `what` says in
+        the message where the texts are from.
         """
+        if context > self.positions:
+            raise TallyError(
+                f"{what}: a context of {context} tokens, but the model has positions for {self.positions}; lower text.context"
+            )
         rows = [row.ids for row in self.fast.encode_batch(list(texts))]
         long = [i for i, row in enumerate(rows) if len(row) > context]
         if long and not cut:
