@@ -314,7 +314,8 @@ def code(*names):
 def summary_options(workflow, started):
     """What the summary of a run is about: its folder, its jobs by stage, its cores if they are all on this machine."""
     store = Path(config["results"]) / config["model"]
-    logs = [Path(log) for job in workflow.dag.jobs for log in job.log]
+    undone = set(workflow.dag.needrun_jobs())  # a failed run's: they neither ran nor were there
+    logs = [Path(log) for job in workflow.dag.jobs if job not in undone for log in job.log]
     stages = Counter(
         path.relative_to(store / "logs").parts[0].removesuffix(".log") for path in logs if path.is_relative_to(store)
     )

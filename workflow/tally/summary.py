@@ -41,7 +41,7 @@ def stages(store: Path, since: float = 0.0) -> dict[str, Stage]:
 def text(rows: Mapping[str, Stage], planned: Mapping[str, int], wall: float, cores: int | None = None) -> str:
     """A table of the stages, and what the run's `wall` seconds were spent on.
 
-    `planned`: how many jobs of a stage the workflow has; those that did not run were there already. `cores` of this
+    `planned`: how many jobs of a stage are done; those that did not run were there already. `cores` of this
     machine, or None on a cluster, where a job's cores are not the run's.
     """
     out = [f"{'stage':18}{'ran':>5}{'cached':>8}{'seconds':>9}{'of it work':>12}{'peak MB':>9}"]
