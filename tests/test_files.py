@@ -1,4 +1,5 @@
 import fcntl
+import hashlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 import tally
 from tally import files
 from tally.errors import TallyError
-from tally.files import atomic_file, read_json, write_bytes
+from tally.files import atomic_file, read_json, sha256, size, write_bytes
 
 
 def test_broken_json_is_named(tmp_path):
@@ -17,6 +18,18 @@ def test_broken_json_is_named(tmp_path):
         (tmp_path / "x.json").write_bytes(content)
         with pytest.raises(TallyError, match=r"x\.json: .*delete it"):
             read_json(tmp_path / "x.json")
+
+
+def test_sha256_tells_how_far_it_is(tmp_path):
+    whole, read = os.urandom(3 << 20), []
+    for name, content in {"a.safetensors": whole, "b.safetensors": b"b", "c.json": b"{}"}.items():
+        write_bytes(tmp_path / name, content)
+    assert sha256(tmp_path / "a.safetensors", read.append) == hashlib.sha256(whole).hexdigest()
+    assert sum(read) == size(tmp_path / "a.safetensors") == len(whole)
+    assert len(read) > 2
+    read.clear()
+    assert sha256(tmp_path, read.append) == sha256(tmp_path)
+    assert sum(read) == size(tmp_path) == len(whole) + 1
 
 
 def test_writing_is_whole_or_nothing(tmp_path):

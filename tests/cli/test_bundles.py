@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from tally.bundle import open_bundle
 from tally.checkpoints import open_checkpoint, save
 from tally.cli import main
+from tally.files import sha256
 from tally.storage import gigabits
 from test_bundle import models
 
@@ -276,7 +278,21 @@ def test_progress(folder, monkeypatch, capsys):
     from tally import progress
 
     monkeypatch.setattr(progress, "LOG_INTERVAL", 0)
-    shown = []
-    monkeypatch.setattr(progress, "bar", lambda items, label, **_: shown.append(label) or items)
+    shown = Counter()
+
+    def bar(items, label, **_):
+        for item in items:
+            shown[label] += 1
+            yield item
+
+    monkeypatch.setattr(progress, "bar", bar)
     assert main(["compress", *GIVEN, "--output", "b", "--threads", "2"]) == 0
-    assert {"hash the checkpoints", "read the checkpoints"} <= set(shown)
+    assert shown["hash the checkpoints"] == shown["read the checkpoints"] == 100  # per cent
+
+
+def test_hashes_are_in_order(folder):
+    for threads in ("1", "4"):
+        assert run("compress", *GIVEN, "--output", "b", "--threads", threads, "--force") == 0
+        found = open_bundle("b").metadata["made_from"]
+        assert found["base"] == sha256("base.safetensors")
+        assert found["finetuned"] == {f"t{t}": sha256(f"t{t}.safetensors") for t in range(3)}

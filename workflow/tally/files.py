@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -172,14 +172,24 @@ def read_json(path: Path) -> dict:
     return record
 
 
-def sha256(path) -> str:
-    """Hex digest of a file, or of the digests of a folder's *.safetensors in name order."""
-    path = Path(path)
+def sha256(path, read: Callable[[int], object] | None = None) -> str:
+    """Hex digest of a file, or of the digests of a folder's *.safetensors in name order; `read` is told of bytes read."""
+    path, digest = Path(path), hashlib.sha256()
     try:
         if path.is_dir():
-            parts = [f"{file.name} {sha256(file)}" for file in sorted(path.glob("*.safetensors"))]
+            parts = [f"{file.name} {sha256(file, read)}" for file in sorted(path.glob("*.safetensors"))]
             return hashlib.sha256("\n".join(parts).encode()).hexdigest()
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                if read:
+                    read(len(piece))
+        return digest.hexdigest()
     except OSError as error:
         raise TallyError(f"cannot read {path}: {error.strerror}") from None
+
+
+def size(path) -> int:
+    """How many bytes `sha256` reads of a file or folder."""
+    path = Path(path)
+    return sum(file.stat().st_size for file in (path.glob("*.safetensors") if path.is_dir() else [path]))

@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tally.cli import options
@@ -93,8 +93,6 @@ def fresh(output: Path, force: bool, inputs: list[Path], folder: bool = False) -
 def vectors(args: argparse.Namespace, passes: int, folder: bool = False):
     """Task vectors of the checkpoints on the command line, which show how far they are read, and hashes of the files."""
     from tally.checkpoints import FLOATS, open_checkpoint
-    from tally.files import sha256
-    from tally.progress import bar
     from tally.vectors import difference
 
     paths = {name: Path(path) for name, path in _pairs(args.finetuned, "finetuned").items()}
@@ -108,27 +106,49 @@ def vectors(args: argparse.Namespace, passes: int, folder: bool = False):
             if checkpoint[name].tobytes() != vectors.base[name].tobytes():
                 kind = vectors.base.dtypes[name]
                 print(f"note: {name!r} of {task} differs but is {kind}; the base's is kept", file=sys.stderr)
-    hashes = {task: sha256(path) for task, path in bar(paths.items(), "hash the checkpoints", unit="file")}
-    return _watched(vectors, passes), {"base": sha256(args.base), "finetuned": hashes}
+    base, *others = _hashes([args.base, *paths.values()], args.threads)
+    return _watched(vectors, passes), {"base": base, "finetuned": dict(zip(paths, others, strict=True))}
+
+
+def _hashes(paths: list[Path], threads: int) -> list[str]:
+    """sha256 of files and folders, several at once, with one bar of how many of their bytes are read."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tally.files import sha256, size
+
+    read = _meter("hash the checkpoints", sum(map(size, paths)))
+    with ThreadPoolExecutor(max(threads, 1)) as pool:  # the walk refuses fewer
+        return list(pool.map(lambda path: sha256(path, read), paths))
 
 
 def _watched(vectors, passes: int):
     """The same vectors with a bar of how much of `passes` readings of them is done."""
-    import threading
-
-    from tally.progress import bar
     from tally.vectors import Vectors
 
-    ticks, lock = iter(bar(range(100), "read the checkpoints", unit="%")), threading.Lock()
-    place = [0, 0]  # weights read, ticks taken; one more than there are takes the bar to its end
+    read = _meter("read the checkpoints", passes * vectors.size)
 
     class Watched(Vectors):
         def fill(self, lo, hi, out, *rest):
             super().fill(lo, hi, out, *rest)
-            with lock:
-                place[0] += hi - lo
-                while place[1] <= min(100 * place[0] // (passes * vectors.size), 100):
-                    place[1] += 1
-                    next(ticks, None)
+            read(hi - lo)
 
     return Watched(vectors.tasks, vectors.names, vectors.sources, vectors.base)
+
+
+def _meter(label: str, total: int) -> Callable[[int], None]:
+    """A bar in per cent of `total`; what is returned moves it on, from any thread."""
+    import threading
+
+    from tally.progress import bar
+
+    ticks, lock = iter(bar(range(100), label, unit="%")), threading.Lock()
+    place = [0, 0]  # of the total, ticks taken; one more than there are takes the bar to its end
+
+    def move(done: int) -> None:
+        with lock:
+            place[0] += done
+            while place[1] <= min(100 * place[0] // total, 100):
+                place[1] += 1
+                next(ticks, None)
+
+    return move
