@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tally import ranks
 from tally.checkpoints import open_checkpoint, save
 from tally.errors import TallyError
 from tally.ranks import Ranks, multiply
@@ -31,6 +32,18 @@ def test_the_parts_of_all_ranks_are_the_batch(batch, world, pieces):
 def test_processes_need_a_device_each(device):
     with pytest.raises(TallyError, match=f"2 processes cannot share device {device}; use"):
         multiply(2, device)
+
+
+def test_the_devices_of_all_processes_are_taken_before_torchrun_starts(monkeypatch):
+    done = []
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(ranks, "take_for_ranks", lambda device, processes: done.append((device, processes)))
+    monkeypatch.setattr(os, "execv", lambda path, words: done.append(words[words.index("--nproc-per-node") + 1]))
+    multiply(2, "cuda")
+    assert done == [("cuda", 2), "2"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    multiply(2, "cuda")
+    assert len(done) == 2
 
 
 TRAINING = """

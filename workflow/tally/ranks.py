@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+from tally.accelerators import take_for_ranks
 from tally.errors import TallyError
 from torch import Tensor
 
@@ -55,13 +56,14 @@ ALONE = Ranks()
 
 
 def multiply(processes: int, device: str) -> None:
-    """Become torchrun with so many processes of this command line, unless torchrun runs already.
+    """Become torchrun with so many processes of this command line and a GPU for each, unless torchrun runs already.
 
-    TallyError for a device that is one alone.
+    TallyError for a device that is one alone, and for more processes than GPUs.
     """
     if processes > 1 and (device == "mps" or ":" in device):
         raise TallyError(f"{processes} processes cannot share device {device}; use cuda or cpu, or one process")
     if processes > 1 and "WORLD_SIZE" not in os.environ:
+        take_for_ranks(device, processes)
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         os.execv(sys.executable, [sys.executable, *torchrun, "-m", "tally", *sys.argv[1:]])
 
