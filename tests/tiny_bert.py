@@ -30,14 +30,23 @@ CONFIG = {
     "pad_token_id": 0, "type_vocab_size": 2,
 }  # fmt: skip
 
+ANIMALS, COLOURS, DEEDS = ("cat", "dog", "fish"), ("red", "blue", "green"), ("runs", "sleeps", "swims")
+TEXTS = [  # four or six words, the numbered ones unknown to the tokenizer
+    f"{c} {a} {d} x{n}{c}{a}{d}" + f" y{n}{c}{a}{d} z{n}{c}{a}{d}" * (n % 2)
+    for n in range(4)
+    for a in ANIMALS
+    for c in COLOURS
+    for d in DEEDS
+]
 
-def module():
-    """transformers' BertModel, its weights large enough that everything matters."""
+
+def module(large: bool = True):
+    """transformers' BertModel, its weights so `large` that everything matters, or as a training begins."""
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
     model = BertModel(BertConfig(**CONFIG), add_pooling_layer=False).eval()
-    for weight in model.parameters():
+    for weight in model.parameters() if large else ():
         weight.data = torch.randn_like(weight) * 0.3
     return model
 
@@ -46,10 +55,11 @@ def weights(model) -> dict[str, torch.Tensor]:
     return {name: weight.detach() for name, weight in model.named_parameters()}
 
 
-def write_folder(folder: Path, words: list[str] = WORDS) -> Path:
+def write_folder(folder: Path, words: list[str] = WORDS, large: bool = True) -> Path:
     """config.json, tokenizer.json, model.safetensors."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+    folder.mkdir(parents=True, exist_ok=True)
     fast = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     fast.pre_tokenizer = pre_tokenizers.Whitespace()
     fast.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -58,6 +68,6 @@ def write_folder(folder: Path, words: list[str] = WORDS) -> Path:
     fast.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text(json.dumps(CONFIG))
     positions = {"embeddings.position_ids": torch.arange(CONFIG["max_position_embeddings"])[None].numpy()}
-    stored = {name: w.numpy() for name, w in weights(module()).items()} | positions  # as older transformers did
+    stored = {name: w.numpy() for name, w in weights(module(large)).items()} | positions  # as older transformers did
     save(folder / "model.safetensors", stored, "base", {})
     return folder

@@ -1,11 +1,14 @@
 """Run Snakemake on this repository as a user would, and read what it says."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+from tally.cli import main
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
@@ -33,6 +36,18 @@ def with_config(folder: Path, **changes) -> Path:
     path = folder / f"{abs(hash(repr(changes)))}.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(MICRO.read_text()) | {"results": str(folder)} | changes))
     return path
+
+
+def in_this_process(config: Path) -> None:
+    """Plan with Snakemake and run what it plans without it: importing torch once, and not once a job."""
+    plan = snakemake("--dry-run", "--printshellcmds", config=config)
+    assert plan.returncode == 0, plan.stdout[-2000:]
+    commands = re.findall(r"python -m tally (.*?) 2> ", plan.stdout)
+    assert len(commands) == sum(planned(plan.stdout).values())
+    with pytest.MonkeyPatch.context() as environment:  # as the rules' shell sets it
+        environment.setenv("TALLY_DATA", yaml.safe_load(config.read_text())["data"])
+        for command in commands:
+            assert main(["--quiet", *shlex.split(command)]) == 0, command
 
 
 def planned(output: str) -> dict[str, int]:

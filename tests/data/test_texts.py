@@ -12,16 +12,8 @@ from tally.models.tokens import Tokenizer
 
 pytest.importorskip("tokenizers")
 
-from tiny_bert import write_folder
+from tiny_bert import ANIMALS, TEXTS, write_folder
 
-ANIMALS, COLOURS, DEEDS = ("cat", "dog", "fish"), ("red", "blue", "green"), ("runs", "sleeps", "swims")
-TEXTS = [  # four or six words, the numbered ones unknown to the tokenizer
-    f"{c} {a} {d} x{n}{c}{a}{d}" + f" y{n}{c}{a}{d} z{n}{c}{a}{d}" * (n % 2)
-    for n in range(4)
-    for a in ANIMALS
-    for c in COLOURS
-    for d in DEEDS
-]
 SENTENCES = {animal: f"a {animal}" for animal in ANIMALS}
 
 
