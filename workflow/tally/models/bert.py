@@ -47,7 +47,8 @@ def encode(weights: Weights, bert: Bert, tokens: Tensor) -> Tensor:
     """
     w = weights
     words = w["embeddings.word_embeddings.weight"]
-    tokens = tokens.to(words.device, torch.int64)
+    longest = int((tokens != PADDING).sum(dim=1).max()) if len(tokens) else 0
+    tokens = tokens[:, :longest].to(words.device, torch.int64)
     real = tokens != PADDING  # (B, S)
     row, column = real.nonzero(as_tuple=True)  # (N,), (N,)
     layout = Layout(row, column, *real.shape)
