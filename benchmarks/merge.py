@@ -109,7 +109,7 @@ def make(folder: Path, model: str, dtype: str, tasks: int) -> tuple[Path, dict[s
     return paths[0], {f"task{t:02}": path for t, path in enumerate(paths[1:])}
 
 
-def plain(base: Path, finetuned: dict[str, Path], threads: int, folder: Path) -> dict:
+def plain(base: Path, finetuned: dict[str, Path], threads: int, device: str, folder: Path) -> dict:
     """Map every file and sum its bytes as float32, in as many threads: what any merge has to do at the least."""
     started, chunks = time.perf_counter(), []
     for path in (base, *finetuned.values()):
@@ -129,13 +129,14 @@ def plain(base: Path, finetuned: dict[str, Path], threads: int, folder: Path) ->
     return {"seconds": time.perf_counter() - started}
 
 
-def tally(method: str, base: Path, finetuned: dict[str, Path], threads: int, folder: Path) -> dict:
+def tally(method: str, base: Path, finetuned: dict[str, Path], threads: int, device: str, folder: Path) -> dict:
     """Merged vector and the levels of five lambdas, into files; the seconds to bring those to the disk are apart."""
-    task_vectors, started = vectors.difference(base, finetuned, DOMAIN), time.perf_counter()
+    task_vectors, where = vectors.difference(base, finetuned, DOMAIN), {"threads": threads, "device": device}
+    started = time.perf_counter()
     if method == "bundle":
-        compress(folder / "bundle.safetensors", task_vectors, 0.4, threads=threads)
+        compress(folder / "bundle.safetensors", task_vectors, 0.4, **where)
     elif method in FILES:
-        write_merged(folder / "model.safetensors", task_vectors, method, alpha=0.4, k=2, threads=threads)
+        write_merged(folder / "model.safetensors", task_vectors, method, alpha=0.4, k=2, **where)
     if method in FILES:
         return {"seconds": time.perf_counter() - started, "flush": 0.0}
     levels = {task: ("U8", (task_vectors.size,)) for task in task_vectors.tasks}
@@ -145,13 +146,13 @@ def tally(method: str, base: Path, finetuned: dict[str, Path], threads: int, fol
     ):
         out = {"vector": merged.flat(), "levels": [level[task] for task in task_vectors.tasks]}
         started = time.perf_counter()
-        merge(task_vectors, method, lambdas=LAMBDAS, threads=threads, out=out)
+        merge(task_vectors, method, lambdas=LAMBDAS, out=out, **where)
         seconds = time.perf_counter() - started
         started = time.perf_counter()
     return {"seconds": seconds, "flush": time.perf_counter() - started}
 
 
-def dense(method: str, base: Path, finetuned: dict[str, Path], threads: int, folder: Path) -> dict:
+def dense(method: str, base: Path, finetuned: dict[str, Path], threads: int, device: str, folder: Path) -> dict:
     """The same with all task vectors stacked in memory, as the authors' code does it."""
     import torch
 
@@ -221,7 +222,7 @@ def run(job: dict) -> dict:
     arguments = [job["method"]] if job["call"] != "plain" else []
     finetuned = {task: Path(path) for task, path in job["finetuned"].items()}
     with tempfile.TemporaryDirectory(dir=job["folder"]) as folder:
-        result = call(*arguments, Path(job["base"]), finetuned, job["threads"], Path(folder))
+        result = call(*arguments, Path(job["base"]), finetuned, job["threads"], job["device"], Path(folder))
     peak.ended.set()
     peak.join()
     return result | {"peak": peak.bytes}
@@ -235,6 +236,7 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32"])
     parser.add_argument("--folder", type=Path, help="where checkpoints are made and kept (default: a temporary one)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="of tally: cpu (default), cuda or cuda:N")
     parser.add_argument("--verify", action="store_true", help="compare the tensors with their checksums")
     parser.add_argument("--rounds", type=int, default=3, help="the fastest of so many runs counts")
     parser.add_argument("--json", type=Path, help="write the rows here too")
@@ -254,6 +256,7 @@ def main() -> None:
             for tasks in options.tasks:
                 base, finetuned = make(folder, model, dtype, tasks)
                 job = {"base": str(base), "folder": str(folder), "threads": options.threads, "verify": options.verify}
+                job["device"] = options.device
                 job["finetuned"] = {task: str(path) for task, path in finetuned.items()}
                 size = sum(int(np.prod(shape)) for shape in shapes(model).values())
                 dense_fits = 5 * 4 * size * tasks < available()
