@@ -49,6 +49,8 @@ def test_features_are_those_of_transformers():
     model, network = module(), bert.Bert.from_config(CONFIG)
     expected = reference(model, TOKENS)
     torch.testing.assert_close(bert.encode(weights(model), network, TOKENS.int()), expected, atol=1e-5, rtol=0)
+    with torch.inference_mode():  # attention is another function there
+        torch.testing.assert_close(bert.encode(weights(model), network, TOKENS), expected, atol=1e-5, rtol=0)
     # neither the padding nor the company changes a text
     alone = torch.cat([bert.encode(weights(model), network, row[None]) for row in TOKENS])
     torch.testing.assert_close(alone, expected, atol=1e-5, rtol=0)

@@ -85,10 +85,12 @@ def attention(x: Tensor, layout: Layout, unseen: Tensor, w: Weights, name: str, 
         layout.spread(linear(x, w, f"{name}.self.{part}")).unflatten(-1, (heads, -1)).transpose(1, 2)
         for part in ("query", "key", "value")
     )  # 3 x (B, H, S, W/H)
-    # not torch's fused kernel: on a CPU its backward is slow for short texts
-    scores = q @ k.transpose(-1, -2) * (W // heads) ** -0.5 + unseen  # (B, H, S, S)
-    out = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)[layout.row, layout.column]  # (N, W)
-    return linear(out, w, f"{name}.output.dense")
+    if torch.is_grad_enabled():  # not torch's fused kernel, whose backward is slow on a CPU for short texts
+        scores = q @ k.transpose(-1, -2) * (W // heads) ** -0.5 + unseen  # (B, H, S, S)
+        out = scores.softmax(-1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, unseen)
+    return linear(out.transpose(1, 2).flatten(2)[layout.row, layout.column], w, f"{name}.output.dense")  # (N, W)
 
 
 def linear(x: Tensor, w: Weights, name: str) -> Tensor:
