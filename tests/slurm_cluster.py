@@ -75,13 +75,11 @@ class Cluster:
 
 
 def rules_of_jobs(folder: Path) -> dict[int, list[str]]:
-    """SLURM job number -> the rules that ran in it, by the logs that the plugin wrote to `folder`."""
+    """SLURM job number -> the rules that ran in it, one for each of its jobs, by the logs that the plugin wrote to `folder`."""
     found = {}
     for path in folder.rglob("*.log"):
-        steps = re.findall(
-            r"^Job \d+: .*\n(?:.*\n)*?Finished jobid: \d+ \(Rule: (\w+)\)$", path.read_text(), re.MULTILINE
-        )
-        found[int(path.stem)] = sorted(set(steps))
+        said = re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", path.read_text(), re.MULTILINE)
+        found[int(path.stem)] = sorted(said)[::2]  # by the job's own Snakemake, and by the submission's
     return found
 
 

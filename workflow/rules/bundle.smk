@@ -48,7 +48,7 @@ rule formats:
     threads: 1
     resources:
         mem_mb=memory(1500, copies=6, per_task=0.1),
-        runtime=240,
+        runtime=minutes(240),
         gpu=GPUS,
     params:
         formats=config["formats"],
@@ -84,7 +84,7 @@ rule storage_table:
     threads: 1
     resources:
         mem_mb=memory(500, copies=0),
-        runtime=30,
+        runtime=10,
     params:
         folder=subpath(output.csv, ancestor=2),
         tasks=lambda wildcards: tasks(wildcards.suite),

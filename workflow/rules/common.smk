@@ -211,6 +211,22 @@ def masked_vector(wildcards):
     return f"<store>/{wildcards.suite}/merged/{merged}.safetensors"
 
 
+def grouped(name):
+    """The group, where a profile has groups; other runs show their jobs one by one."""
+    return name if workflow.group_settings.overwrite_groups else None
+
+
+def group_of_vector(wildcards):
+    """With the training that it ends, or with the other vectors where there is none."""
+    return grouped("vectors" if wildcards.task in published() else "task")
+
+
+def group_of_merged(wildcards):
+    """With the TALL masks that are made against it, or with the evaluation of it where there are none."""
+    compared_with = {row.merged for row in REGISTRY.values() if row.masks}
+    return grouped("masks" if wildcards.method in compared_with else "evaluate")
+
+
 def method_code(wildcards):
     """The file of a merge method's own mathematics."""
     path = REGISTRY[wildcards.method].block.__module__
@@ -349,6 +365,11 @@ WEIGHTS_MB = weights_mb()
 def megabytes_of(path):
     """Size of a file. Kept, for every pass of the scheduler asks for those of all jobs that are ready."""
     return os.path.getsize(path) / 2**20
+
+
+def minutes(most):
+    """runtime of a job that runs the model: `most` for one of 400 MB (ViT-B/32) or more, its share for a smaller one."""
+    return min(most, max(30, math.ceil(most * WEIGHTS_MB / 400)))
 
 
 def memory(program, copies, per_task=0):

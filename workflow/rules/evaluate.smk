@@ -23,7 +23,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=memory(1500, copies=6),
-        runtime=240,
+        runtime=minutes(240),
         gpu=GPUS,
     params:
         alpha=lambda wildcards: alpha_options(wildcards.method, wildcards.suite),
@@ -84,7 +84,7 @@ rule magnitude:
     threads: 1
     resources:
         mem_mb=memory(1500, copies=6, per_task=1.25),
-        runtime=60,
+        runtime=minutes(60),
         gpu=GPUS,
     params:
         options=lambda wildcards: magnitude_options(wildcards.method),

@@ -15,6 +15,8 @@ rule merge_vectors:
         "<store>/logs/merge_vectors/{suite}/{method}.log",
     benchmark:
         "<store>/benchmarks/merge_vectors/{suite}/{method}.tsv"
+    group:
+        group_of_merged
     conda:
         "../../envs/merge.yaml"
     threads: 1
@@ -54,7 +56,7 @@ rule mask:
     threads: 1
     resources:
         mem_mb=memory(1500, copies=5, per_task=1.5),
-        runtime=120,
+        runtime=minutes(120),
         gpu=GPUS,
     params:
         lambdas=MERGING["lambdas"],

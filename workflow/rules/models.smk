@@ -82,7 +82,7 @@ rule count:
     threads: 1
     resources:
         mem_mb=memory(1500, copies=4),
-        runtime=60,
+        runtime=minutes(60),
         gpu=GPUS,
     params:
         precision=config["precision"],

@@ -26,7 +26,7 @@ rule table:
     threads: 1
     resources:
         mem_mb=memory(500, copies=0),
-        runtime=30,
+        runtime=10,
     params:
         folder=subpath(output.main, ancestor=2),
         tasks=lambda wildcards: tasks(wildcards.suite),
@@ -58,7 +58,7 @@ rule compare:
     threads: 1
     resources:
         mem_mb=memory(500, copies=0),
-        runtime=30,
+        runtime=10,
     params:
         folder=subpath(output.csv, ancestor=2),
         tasks=lambda wildcards: tasks(wildcards.suite),
@@ -93,7 +93,7 @@ rule figure:
     threads: 1
     resources:
         mem_mb=memory(500, copies=0),
-        runtime=30,
+        runtime=10,
     params:
         folder=subpath(output.png, ancestor=2),
         stem=lambda wildcards, output: output.png.removesuffix(".png"),

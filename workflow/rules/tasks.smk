@@ -136,6 +136,8 @@ rule vector:
         "<store>/logs/vector/{task}.log",
     benchmark:
         "<store>/benchmarks/vector/{task}.tsv"
+    group:
+        group_of_vector
     conda:
         "../../envs/merge.yaml"
     threads: 1
