@@ -4,7 +4,7 @@ CORES ?= all
 BIN := .venv/bin
 SMK := $(wildcard Snakefile workflow/rules/*.smk)
 
-.PHONY: data demo demo-text text test test-cluster lint bench clean
+.PHONY: data demo demo-text text test test-cluster smoke-cluster lint bench clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES)
@@ -30,6 +30,10 @@ test: .venv/ready lint
 # In CI: a job of its own that runs `make test-cluster` as root on Debian or Ubuntu; a container will do.
 test-cluster: .venv/ready
 	SLURM_TEST_INSTALL=1 $(BIN)/pytest -m cluster -rs -s tests/cluster
+
+# one of them, about a minute: two submissions of which one is tried again with more memory
+smoke-cluster: .venv/ready
+	SLURM_TEST_INSTALL=1 $(BIN)/pytest -m cluster -rs tests/cluster -k needs_more_memory
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -100,7 +100,8 @@ install_packages() {
   local made_policy=
   if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; made_policy=1; fi
   local rc=0
-  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends slurm-wlm slurm-wlm-basic-plugins munge iproute2; } \
+  local wait=(-o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15)  # without a network it is to fail soon
+  { apt-get "${wait[@]}" update -q && DEBIAN_FRONTEND=noninteractive apt-get "${wait[@]}" install -y -q --no-install-recommends slurm-wlm slurm-wlm-basic-plugins munge iproute2; } \
       >"$dir/log/apt.log" 2>&1 || rc=$?
   [ -z "$made_policy" ] || rm -f /usr/sbin/policy-rc.d
   [ $rc = 0 ] && have_all || { tail -5 "$dir/log/apt.log" >&2; die "apt-get failed: see $dir/log/apt.log"; }
