@@ -31,7 +31,7 @@ def test_suites_share_what_belongs_to_one_task(empty):
     run = snakemake("--dry-run", "--config", f"results={empty}", config=ROOT / "config" / "mini-20.yaml")
     jobs = planned(run.stdout)
     assert (jobs["finetune"], jobs["head"], jobs["vector"]) == (20, 20, 20)
-    assert jobs["consensus"] == 3 * (8 + 14 + 20)
+    assert jobs["consensus"] == 3 * 3 * 5
 
 
 def test_configured_suites_are_those_of_the_task_table():
