@@ -97,7 +97,7 @@ def test_questions_are_fetched_into_files(hub, tmp_path, capsys):
     code, lines, _ = run("data", "check", "--config", config, capsys=capsys)
     assert code == 2
     assert lines[0] == (
-        f"{'qasc':14} missing  `make data` fetches it, or put into {folder}/qasc/: train and validation, each as .parquet or .jsonl"
+        f"{'qasc':14} missing  `tally data download --tasks qasc` fetches it, or put into {folder}/qasc/: train and validation, each as .parquet or .jsonl"
     )
     assert lines[1].startswith(f"{'story_cloze':14} missing  {by_hand}")
     code, lines, err = run("data", "download", "--config", config, capsys=capsys)

@@ -48,3 +48,9 @@ def test_a_submission_asks_for_what_its_largest_job_does_and_nothing_is_cut_down
 def test_a_published_data_set_is_decoded_by_as_many_processes_as_its_rule_asks(tmp_path):
     found = submissions("--configfile", ROOT / "config" / "vit-b-32.yaml", "--config", f"results={tmp_path}")
     assert {together.cores for together, _ in found if together.group == "start"} == {8}
+
+
+def test_without_masks_a_merge_goes_with_its_evaluation(tmp_path):
+    config = with_config(tmp_path, methods=["weight-average", "task-arithmetic", "ties"])
+    merges = [jobs for _, jobs in submissions("--configfile", config) if "merge_vectors" in {job.rule for job in jobs}]
+    assert {job.rule for jobs in merges for job in jobs} == {"merge_vectors", "evaluate"}

@@ -223,7 +223,9 @@ def group_of_vector(wildcards):
 
 def group_of_merged(wildcards):
     """With the TALL masks that are made against it, or with the evaluation of it where there are none."""
-    compared_with = {row.merged for row in REGISTRY.values() if row.masks}
+    with_masks = {REGISTRY[m].masks for m in METHODS if m in REGISTRY} - {None}
+    with_masks |= {"task-arithmetic"} if any(m.startswith("magnitude") for m in METHODS) else set()
+    compared_with = {REGISTRY[f"tall-{masks}"].merged for masks in with_masks}
     return grouped("masks" if wildcards.method in compared_with else "evaluate")
 
 

@@ -84,7 +84,7 @@ def check(args: argparse.Namespace) -> None:
         except Missing as error:
             state, note, bad = "missing", str(error).partition("; ")[2], []
         except TallyError as error:
-            state, note, bad = "wrong", str(error), []
+            state, note, bad = "wrong", _told(row, error), []
         unready += state != "ready"
         print(f"{row.name:14} {state:8} {note}", flush=True)
         for problem in bad:
@@ -119,7 +119,7 @@ def download(args: argparse.Namespace) -> None:
         except Missing:
             print(f"{row.name}: fetching ...", flush=True)
         except TallyError as error:
-            print(f"{_told(row, error)}; trying to fetch it again", flush=True)
+            print(f"{row.name}: {_told(row, error)}; trying to fetch it again", flush=True)
         else:
             print(f"{row.name}: ready")
             continue
@@ -129,7 +129,7 @@ def download(args: argparse.Namespace) -> None:
             print(f"{row.name}: ready, {counts}", flush=True)
         except TallyError as error:
             problems.append(row.name)
-            print(_told(row, error), flush=True)
+            print(f"{row.name}: {_told(row, error)}", flush=True)
     if problems:
         raise TallyError(f"{len(problems)} of {len(rows)} data sets are still missing: {', '.join(problems)}")
 
@@ -145,4 +145,5 @@ def _fetch(row, folder: Path, form: str) -> None:
 
 
 def _told(row, error: TallyError) -> str:
-    return f"{row.name}: {str(error).removeprefix(f'{row.name}: ')}"
+    """The message without the name of the task, which stands before it."""
+    return str(error).removeprefix(f"{row.name}: ")

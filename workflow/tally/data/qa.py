@@ -58,7 +58,7 @@ def advice(row: Questions, data: Path) -> str:
     """What to do where a task's examples are missing: one line."""
     if row.by_hand:
         return f"put into {place(row, data)}/: {row.by_hand}"
-    return f"`make data` fetches it, or put into {place(row, data)}/: {row.train} and {row.test}, each as .parquet or .jsonl"
+    return f"`tally data download --tasks {row.name}` fetches it, or put into {place(row, data)}/: {row.train} and {row.test}, each as .parquet or .jsonl"
 
 
 def stored(row: Questions, split: str, data: Path) -> list[Example]:

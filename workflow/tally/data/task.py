@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +82,7 @@ def folder_names(classes: tuple[str, ...]) -> tuple[str, ...]:
 def fingerprint(row: Task | Questions | TextTask) -> str:
     """Changes when the row does: classes, templates, source or split. The workflow redoes a task by it, not by this file."""
     if isinstance(row, Questions):
-        return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr(replace(row, by_hand="")).encode()).hexdigest()[:12]
     if isinstance(row, TextTask):
         text = repr((dict(row.sentences), row.templates, row.source.func.__qualname__, row.source.args))
         return hashlib.sha256(text.encode()).hexdigest()[:12]

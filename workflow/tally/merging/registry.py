@@ -1,7 +1,7 @@
 """The table of merge methods.
 
 No job of the workflow has this file as an input, so a new row redoes nothing. What a row computes is in the file of its
-`block`, which is an input.
+`block`, which is an input; an old row that takes another block of the same file is not noticed.
 """
 
 from collections.abc import Callable
