@@ -50,7 +50,11 @@ def works(weights, tasks):
 folder, *sizes = json.loads(sys.argv[1])
 for _, work in works(*sizes[0]):
     work()
-print(json.dumps([{name: peak(work) for name, work in works(*size)} for size in sizes]))
+# the first takes milliseconds, and the watcher is not always there when it peaks
+rounds = [9] + [1] * (len(sizes) - 1)
+print(json.dumps([
+    {name: max(peak(work) for _ in range(n)) for name, work in works(*size)} for size, n in zip(sizes, rounds)
+]))
 """
 
 
