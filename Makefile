@@ -27,7 +27,7 @@ test: .venv/ready lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 # Installs Debian's SLURM if it may, and starts it for the length of the tests; otherwise they are skipped, and -rs says why.
-# In CI: a job of its own that runs `make test-cluster` as root on Debian or Ubuntu; a container will do.
+# It takes too long for the gate, which runs `make smoke-cluster`. As root on Debian or Ubuntu; a container will do.
 test-cluster: .venv/ready
 	SLURM_TEST_INSTALL=1 $(BIN)/pytest -m cluster -rs -s tests/cluster
 
