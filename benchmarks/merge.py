@@ -144,7 +144,7 @@ def tally(method: str, base: Path, finetuned: dict[str, Path], threads: int, dev
         create(folder / "merged.safetensors", task_vectors.layout("F32"), "merged") as merged,
         create(folder / "levels.safetensors", levels, "levels") as level,
     ):
-        out = {"vector": merged.flat(), "levels": [level[task] for task in task_vectors.tasks]}
+        out = {"vector": merged.flat(), "levels": [level.stored(task) for task in task_vectors.tasks]}
         started = time.perf_counter()
         merge(task_vectors, method, lambdas=LAMBDAS, out=out, **where)
         seconds = time.perf_counter() - started

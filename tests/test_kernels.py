@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from tally import blocks
+from tally import blocks, kernels
 
 LAMBDAS = np.float32([0.2, 0.3, 0.4, 0.5, 0.6])
 
@@ -50,7 +50,7 @@ def test_ties(tau, ops, mean, majority):
 
 
 @pytest.mark.parametrize("ops", others(), ids=lambda ops: ops.__name__)
-def test_histograms_and_widen(tau, ops):
+def test_histograms(tau, ops):
     expected, found = np.zeros(1 << 15, np.int64), np.zeros(1 << 15, np.int64)
     blocks.histogram(blocks.bits(tau)[0], expected)
     ops.histogram(ops.bits(ops.put(tau))[0], found)
@@ -60,12 +60,49 @@ def test_histograms_and_widen(tau, ops):
     blocks.low_histogram(blocks.bits(tau)[0], high, expected)
     ops.low_histogram(ops.bits(ops.put(tau))[0], high, found)
     np.testing.assert_array_equal(found, expected)
-    half = (tau.view(np.uint32) >> 16).astype(np.uint16)[0]
-    one, two = np.empty(half.size, np.uint32), np.empty(half.size, np.uint32)
-    blocks.widen(half, one)
-    ops.widen(half, two)
-    np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(ops.get(abs(ops.put(tau)) > 0.5), abs(tau) > 0.5)
+
+
+KINDS = ["float32", "bfloat16", "float16", "unaligned", "strided", "mixed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("base", [None, "same", "float32"])
+def test_differences(tau, kind, base):
+    def stored(row, kind):
+        if kind == "bfloat16":
+            return (row.view(np.uint32) >> 16).astype(np.uint16)
+        if kind == "unaligned":
+            return np.frombuffer(b"x" + row.tobytes(), np.uint8)[1:].view(np.float32)
+        return np.repeat(row, 2)[::2] if kind == "strided" else row.astype("f2" if kind == "float16" else "f4")
+
+    tau = tau.clip(-9, 9)
+    thetas = [stored(row, ["bfloat16", "float32"][t % 2] if kind == "mixed" else kind) for t, row in enumerate(tau)]
+    theta = (
+        None
+        if base is None
+        else stored(-tau[0], "float32" if "float32" in (base, kind) else kind.replace("mixed", "float16"))
+    )
+    out = np.full((2, len(tau), tau.shape[1] + 5), 9, np.float32)
+    assert blocks.differences(thetas, theta, out[0], 3)
+    assert kernels.differences(thetas, theta, out[1], 3)
+    np.testing.assert_array_equal(*out.view(np.uint32))
+    assert (np.delete(out, np.s_[3:-2], axis=2) == 9).all()
+    dense = [blocks.float32(row) - (0 if theta is None else blocks.float32(theta)) for row in thetas]
+    np.testing.assert_array_equal(out[0, :, 3:-2], dense)
+
+
+@pytest.mark.parametrize("ops", [blocks, kernels], ids=["blocks", "kernels"])
+@pytest.mark.parametrize("place", [0, 2047, 2048, 4999])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, -np.float32(np.nan), 3.4e38])
+def test_what_is_not_finite_is_told(ops, place, value):
+    thetas, out = np.ones((3, 5000), np.float32), np.empty((3, 5000), np.float32)
+    base = np.full(5000, -1e38, np.float32)  # from which 3.4e38 is too far
+    with np.errstate(all="ignore"):
+        assert ops.differences(list(thetas), base, out, 0)
+        thetas[1, place] = value
+        assert not ops.differences(list(thetas), base, out, 0)
+        assert ops.differences(list(thetas), None, out, 0) == (value == 3.4e38)
 
 
 def test_without_a_cache_folder(monkeypatch):

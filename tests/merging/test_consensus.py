@@ -21,12 +21,6 @@ def test_consensus_is_the_dense_product(votes, k):
         assert (consensus_mask(votes, k + 1, 4) <= consensus_mask(votes, k, 4)).all()
 
 
-def test_in_place_of_a_given_array():
-    out = np.full(3, 7, np.float32)
-    assert consensus(np.float32([1, 2, 3]), np.uint8([0, 1, 2]), 1, 2, out) is out
-    np.testing.assert_array_equal(out, [0, 2, 3])
-
-
 def test_bad_k_and_shapes():
     for k in (-1, 4, 1.0, None):
         with pytest.raises(TallyError, match=r"k is .*with 2 tasks"):

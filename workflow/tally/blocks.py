@@ -4,6 +4,8 @@ Shapes: tau (T, B) float32 task vectors, merged and out (B,) float32. Every oper
 order, so that all three give the same bits whatever the size of the blocks.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # float32 bits without the sign; as integers they sort like |x|
@@ -24,9 +26,31 @@ def bits(tau: np.ndarray) -> np.ndarray:
     return tau.view(np.uint32)
 
 
-def widen(source: np.ndarray, out: np.ndarray) -> None:
-    """bfloat16 bits (uint16) to float32 bits (uint32): a bfloat16 is the upper half of a float32."""
-    np.left_shift(source, 16, out=out, dtype=np.uint32)
+def float32(stored: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Stored weights as float32: themselves if they are, else converted, into `out` if given. uint16 is bfloat16's bits."""
+    if stored.dtype == np.float32:
+        return stored
+    out = np.empty(stored.shape, np.float32) if out is None else out
+    if stored.dtype == np.uint16:  # a bfloat16 is the upper half of a float32
+        np.left_shift(stored, 16, out=out.view(np.uint32), dtype=np.uint32)
+    else:
+        out[...] = stored
+    return out
+
+
+def differences(thetas: Sequence[np.ndarray], base: np.ndarray | None, out: np.ndarray, start: int) -> bool:
+    """out[t, start + i] = thetas[t][i] - base[i], or thetas[t][i] without base; returns whether all are finite.
+
+    thetas: T flat arrays of n weights as they are stored, see `float32`; out: float32 (T, start + n or more).
+    """
+    rows = out[:, start : start + thetas[0].size]
+    base = None if base is None else float32(base)
+    for theta, row in zip(thetas, rows, strict=True):
+        if base is None:
+            row[:] = float32(theta, row)
+        else:
+            np.subtract(float32(theta, row), base, out=row)
+    return bool(np.isfinite(rows).all())
 
 
 def total(tau: np.ndarray, out: np.ndarray) -> None:

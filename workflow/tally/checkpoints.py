@@ -18,6 +18,7 @@ from tally import checksums
 from tally.checksums import AGAIN, BLANK, Verified
 from tally.errors import TallyError
 from tally.files import atomic_file, reserve
+from tally.stored import Stored
 
 FORMAT = "1"
 NAMES = {
@@ -241,18 +242,23 @@ class Writer:
     `writer.metadata` may be changed until the end, by values that take no more room in the header.
     """
 
-    def __init__(self, buffer: np.ndarray, spans: Mapping[str, tuple[int, int]], layout, metadata: dict):
-        self._buffer, self._spans, self._layout, self.metadata = buffer, spans, layout, metadata
+    def __init__(self, file, buffer: np.ndarray, spans: Mapping[str, tuple[int, int]], layout, metadata: dict):
+        self._file, self._buffer, self._spans, self._layout = file, buffer, spans, layout
+        self.metadata = metadata
 
     def __getitem__(self, name: str) -> np.ndarray:
         (begin, stop), (dtype, shape) = self._spans[name], self._layout[name]
         return self._buffer[begin:stop].view(DTYPES[dtype]).reshape(shape)
 
-    def flat(self) -> np.ndarray:
+    def stored(self, name: str) -> Stored:
+        """The same, flat, for what is filled piece by piece."""
+        return Stored(self._file, self[name].reshape(-1), self._spans[name][0])
+
+    def flat(self) -> Stored:
         """All tensors as one flat array in sorted-name order; they must share one dtype."""
         (dtype,) = {dtype for dtype, _ in self._layout.values()}
         begin = min((begin for begin, _ in self._spans.values()), default=0)
-        return self._buffer[begin:].view(DTYPES[dtype])
+        return Stored(self._file, self._buffer[begin:].view(DTYPES[dtype]), begin)
 
 
 @contextmanager
@@ -268,7 +274,7 @@ def create(
     size = max((stop for _, stop in spans.values()), default=len(header))
     with atomic_file(path) as temporary, open(temporary, "wb+") as file:
         buffer = reserve(file.fileno(), size)
-        writer = Writer(np.frombuffer(buffer, np.uint8), spans, layout, dict(metadata or {}))
+        writer = Writer(file, np.frombuffer(buffer, np.uint8), spans, layout, dict(metadata or {}))
         yield writer
         sums = {name: checksums.digest(writer[name]) for name in layout}
         buffer[: len(header)], _, _ = header_of(

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import torch
-from tally.blocks import widen
+from tally.blocks import differences
 from tally.errors import TallyError
 
-__all__ = ["bits", "get", "histogram", "levels", "low_histogram", "put", "ties", "total", "widen"]
+__all__ = ["bits", "differences", "get", "histogram", "levels", "low_histogram", "put", "ties", "total"]
 
 PLACE = torch.device("cpu")
 

@@ -6,9 +6,12 @@ fused multiply-add, whose single rounding differs from numpy's two. All release 
 
 import numba
 import numpy as np
-from tally.blocks import bits, get, put, total
+from numba import carray, types
+from numba.extending import intrinsic
+from tally import blocks
+from tally.blocks import bits, get, put
 
-__all__ = ["bits", "get", "histogram", "levels", "low_histogram", "put", "ties", "total", "widen"]
+__all__ = ["bits", "differences", "get", "histogram", "levels", "low_histogram", "put", "ties", "total"]
 
 BLOCK = 2048  # weights whose running sums stay in the first-level cache
 
@@ -22,11 +25,64 @@ def compiled(function):
         return numba.njit(function, **options)
 
 
+@intrinsic
+def _pointer(context, address, kind):
+    """An address as the pointer that numba.carray takes."""
+
+    def cast(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(kind.dtype)(address, kind), cast
+
+
 @compiled
-def widen(source, out):
-    """bfloat16 bits (uint16) to float32 bits (uint32): a bfloat16 is the upper half of a float32."""
-    for i in range(source.size):
-        out[i] = np.uint32(source[i]) << np.uint32(16)
+def _differences(thetas, half, base, size, out, start):
+    """See `differences`. thetas uint64 (T,) and base: addresses, base 0 for none; half: thetas are bfloat16."""
+    largest = np.uint32(0)
+    for t in range(thetas.size):
+        for lo in range(0, size, BLOCK):
+            n = min(size - lo, BLOCK)
+            row = out[t, start + lo : start + lo + n]
+            bits = row.view(np.uint32)
+            if half:
+                low = carray(_pointer(thetas[t] + np.uint64(2 * lo), np.uint16), n)
+                for i in range(n):
+                    bits[i] = np.uint32(low[i]) << np.uint32(16)
+            else:
+                whole = carray(_pointer(thetas[t] + np.uint64(4 * lo), np.float32), n)
+                for i in range(n):
+                    row[i] = whole[i]
+            if base:
+                less = carray(_pointer(base + np.uint64(4 * lo), np.float32), n)
+                for i in range(n):
+                    row[i] -= less[i]
+            for i in range(n):
+                largest = max(largest, bits[i] & np.uint32(0x7FFFFFFF))
+    return largest < np.uint32(0x7F800000)  # what has all bits of the exponent is infinite or NaN
+
+
+def differences(thetas, base, out, start) -> bool:
+    """See `blocks.differences`. One call for all tasks: threads wait for each other at every call from Python."""
+    dtype = thetas[0].dtype
+    known = dtype in (np.float32, np.uint16)
+    if not (known and all(x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned for x in thetas)):
+        return blocks.differences(thetas, base, out, start)
+    addresses = np.array([theta.ctypes.data for theta in thetas], np.uint64)
+    base = None if base is None else np.require(blocks.float32(base), requirements=["C", "A"])
+    at = np.uint64(0 if base is None else base.ctypes.data)
+    return _differences(addresses, dtype == np.uint16, at, thetas[0].size, out, start)
+
+
+@compiled
+def total(tau, out):
+    """See `blocks.total`. tau (T, B), out (B,), all float32."""
+    for start in range(0, out.size, BLOCK):
+        part = out[start : start + BLOCK]
+        part[:] = tau[0, start : start + BLOCK]
+        for t in range(1, tau.shape[0]):
+            row = tau[t, start : start + BLOCK]
+            for i in range(part.size):
+                part[i] += row[i]
 
 
 @compiled
@@ -89,7 +145,13 @@ def histogram(bits, out):
 @compiled
 def low_histogram(bits, high, out):
     """Among the |x| whose upper 16 bits are `high`, count by the lower 16: out int64 (65536,)."""
-    for i in range(bits.size):
-        magnitude = bits[i] & np.uint32(0x7FFFFFFF)
-        if magnitude >> np.uint32(16) == high:
-            out[magnitude & np.uint32(0xFFFF)] += 1
+    few = 32
+    for start in range(0, bits.size, few):  # mostly none of so many has them, which vectorises
+        part = bits[start : start + few]
+        found = 0
+        for i in range(part.size):
+            found += ((part[i] >> np.uint32(16)) & np.uint32(0x7FFF)) == high
+        if found:
+            for i in range(part.size):
+                if ((part[i] >> np.uint32(16)) & np.uint32(0x7FFF)) == high:
+                    out[part[i] & np.uint32(0xFFFF)] += 1

@@ -63,9 +63,9 @@ def _packed(path, base, inside, shapes, layout, tasks, metadata):
     layout = layout | {f"mask/{task}": ("U8", (width,)) for task in tasks}
     with create(path, layout, "bundle", metadata | {"densities": dict.fromkeys(tasks, WIDEST)}) as writer:
         _embed(writer, base, inside)
-        masks = {task: writer[f"mask/{task}"] for task in tasks}
+        masks = {task: writer.stored(f"mask/{task}") for task in tasks}
         if vector == "F32":
-            yield writer["tau"], masks
+            yield writer.stored("tau"), masks
         else:
             with scratch(path, size, np.float32) as tau:
                 yield tau, masks
@@ -79,7 +79,7 @@ def _zstd(path, base, inside, shapes, layout, tasks, metadata):
     (vector, (size,)), width = layout["tau"], -(-layout["tau"][1][0] // 8)
     with ExitStack() as stack:
         tau = stack.enter_context(scratch(path, size, np.float32))
-        masks = stack.enter_context(scratch(path, width * len(tasks), np.uint8)).reshape(len(tasks), width)
+        masks = [stack.enter_context(scratch(path, width, np.uint8)) for _ in tasks]
         yield tau, dict(zip(tasks, masks, strict=True))
         metadata = metadata | {"densities": _densities(dict(zip(tasks, masks, strict=True)), size)}
         stored = {

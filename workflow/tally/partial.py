@@ -21,7 +21,7 @@ class Partial(Writer):
         self._map.flush()
 
     def __init__(self, memory: mmap.mmap, spans, layout):
-        super().__init__(np.frombuffer(memory, np.uint8), spans, layout, {})
+        super().__init__(None, np.frombuffer(memory, np.uint8), spans, layout, {})
         self._map = memory
 
 

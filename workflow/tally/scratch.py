@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 from tally.errors import TallyError
+from tally.stored import Stored
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def nameless(path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def scratch(path, size: int, dtype) -> Iterator[np.ndarray]:
+def scratch(path, size: int, dtype) -> Iterator[Stored]:
     """An array (size,) in a nameless file beside `path`."""
     count = size * np.dtype(dtype).itemsize
     with nameless(path) as file:
@@ -33,4 +34,4 @@ def scratch(path, size: int, dtype) -> Iterator[np.ndarray]:
             os.posix_fallocate(file.fileno(), 0, count)
         else:
             file.truncate(count)
-        yield np.memmap(file, dtype, "r+", shape=(size,))
+        yield Stored(file, np.memmap(file, dtype, "r+", shape=(size,)))

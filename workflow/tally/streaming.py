@@ -9,7 +9,7 @@ import numpy as np
 from tally import blocks
 from tally.errors import TallyError
 
-CACHE = 2 << 20  # bytes of all tasks' chunks together, well within a third-level cache
+CACHE = 4 << 20  # bytes of all tasks' chunks together, well within a third-level cache
 NUMBA_FROM = 80_000_000  # weights times tasks from which numba's half second of start-up pays
 TRANSFER = (
     1 << 28
@@ -56,7 +56,7 @@ def walk(
         if not hasattr(local, "buffer"):
             local.buffer = np.empty(tasks * min(chunk, size), np.float32)
         tau = local.buffer[: tasks * (hi - lo)].reshape(tasks, hi - lo)
-        vectors.fill(lo, hi, tau, ops.widen)
+        vectors.fill(lo, hi, tau, ops.differences)
         return visit(ops, lo, hi, ops.put(tau))
 
     starts = range(0, size, chunk) if starts is None else starts

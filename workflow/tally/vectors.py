@@ -41,26 +41,21 @@ class Vectors:
             if a < b:
                 yield self.names[i], slice(a - start, b - start), slice(a - lo, b - lo)
 
-    def fill(self, lo: int, hi: int, out: np.ndarray, widen=blocks.widen) -> None:
+    def fill(self, lo: int, hi: int, out: np.ndarray, differences=blocks.differences) -> None:
         """out[t] = tau_t[lo:hi] of every task, float32 (T, hi - lo). Raises TallyError at NaN or infinity."""
+        finite = True
         with np.errstate(all="ignore"):  # NaN and overflow are told below, with their place
             for name, part, here in self.pieces(lo, hi):
-                base = None if self.base is None else _float32(self.base, name, part, None, widen)
-                for source, row in zip(self.sources, out, strict=True):
-                    place = row[here]
-                    theta = _float32(source, name, part, place, widen)
-                    if base is not None:
-                        np.subtract(theta, base, out=place)
-                    elif theta is not place:
-                        place[:] = theta
-        if not np.isfinite(out).all():
+                base = None if self.base is None else _piece(self.base, name, part)
+                finite &= differences([_piece(source, name, part) for source in self.sources], base, out, here.start)
+        if not finite:
             self._blame(lo, hi)
 
     def _blame(self, lo: int, hi: int):
         for name, part, _ in self.pieces(lo, hi):
             for source in (self.base, *self.sources):
                 if source is not None:
-                    bad = ~np.isfinite(_float32(source, name, part, None, blocks.widen))
+                    bad = ~np.isfinite(blocks.float32(_piece(source, name, part)))
                     if bad.any():
                         place = int(part.start + np.argmax(bad))
                         raise TallyError(f"NaN or infinity in tensor {name!r} of {source.label}, at flat index {place}")
@@ -103,17 +98,9 @@ class Vectors:
         return {name: (dtype, shape) for name, shape in zip(self.names, self.shapes, strict=True)}
 
 
-def _float32(source: Checkpoint, name: str, part: slice, out: np.ndarray | None, widen) -> np.ndarray:
-    """A flat piece as float32: the stored bytes themselves where possible, else converted (into `out` if given)."""
-    piece, dtype = source.tensors[name].reshape(-1)[part], source.dtypes[name]
-    if dtype == "F32":
-        return piece
-    out = np.empty(piece.size, np.float32) if out is None else out
-    if dtype == "BF16":
-        widen(piece if piece.flags.aligned else piece.copy(), out.view(np.uint32))
-    else:
-        out[:] = piece
-    return out
+def _piece(source: Checkpoint, name: str, part: slice) -> np.ndarray:
+    """Weights of one flattened tensor, as they are stored."""
+    return source.tensors[name].reshape(-1)[part]
 
 
 def open_vectors(sources: Mapping[str, object]) -> Vectors:

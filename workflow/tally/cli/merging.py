@@ -206,7 +206,7 @@ def consensus(args: argparse.Namespace) -> None:
         if args.method == "random-consensus":
             merging.random_consensus(tau, counted, args.k, tasks, vectors=merged, seed=args.seed, out=out.flat())
         else:
-            merging.consensus(tau, counted, args.k, tasks=tasks, out=out.flat())
+            out.flat()[:] = merging.consensus(tau, counted, args.k, tasks)
 
 
 def evaluate(args: argparse.Namespace) -> None:

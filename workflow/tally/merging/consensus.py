@@ -21,11 +21,10 @@ def consensus_mask(votes: np.ndarray, k: int, tasks: int) -> np.ndarray:
     return votes >= k
 
 
-def consensus(merged: np.ndarray, votes: np.ndarray, k: int, tasks: int, out: np.ndarray | None = None) -> np.ndarray:
+def consensus(merged: np.ndarray, votes: np.ndarray, k: int, tasks: int) -> np.ndarray:
     """1{votes >= k} * tau_mtl, float32 of the votes' shape (flat, or one tensor). Raises TallyError for another k."""
     if merged.shape != votes.shape:
         raise TallyError(f"the merged vector is {merged.shape}, the votes are {votes.shape}; make both from one suite")
-    out = np.zeros_like(merged) if out is None else out
-    out[...] = 0
+    out = np.zeros_like(merged)
     np.copyto(out, merged, where=consensus_mask(votes, k, tasks))
     return out
