@@ -1,7 +1,10 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,3 +99,38 @@ def test_two_processes_train_as_one_does(tmp_path, tiny_folder, tiny_weights, co
         for name in one.names:
             np.testing.assert_array_equal(first[name], second[name])
             np.testing.assert_allclose(first[name], one[name], atol=2e-5)
+
+
+SLEEP = """
+import os, time, torch
+from tally.ranks import joined
+
+with joined(torch.device("cpu")):
+    os.write(1, f"{os.getpid()}\\n".encode())
+    time.sleep(300)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux only")
+def test_ranks_end_with_torchrun(tmp_path):
+    (tmp_path / "sleep.py").write_text(SLEEP)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    with subprocess.Popen([*torchrun, tmp_path / "sleep.py"], stdout=subprocess.PIPE, env=environment) as parent:
+        ranks = [int(parent.stdout.readline()) for _ in range(2)]
+        assert all(alive(rank) for rank in ranks)
+        parent.send_signal(signal.SIGKILL)
+        until = time.monotonic() + 60
+        while any(alive(rank) for rank in ranks) and time.monotonic() < until:
+            time.sleep(0.1)
+        left = [rank for rank in ranks if alive(rank)]
+        for rank in left:
+            os.kill(rank, signal.SIGKILL)
+        assert not left
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

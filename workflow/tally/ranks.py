@@ -5,6 +5,7 @@ and adding the gradients of that dict is all it would do.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from tally.accelerators import take_for_ranks
 from tally.errors import TallyError
 from torch import Tensor
+from torch.multiprocessing import _prctl_pr_set_pdeathsig as signal_when_parent_dies
 
 
 class Ranks(NamedTuple):
@@ -70,11 +72,15 @@ def multiply(processes: int, device: str) -> None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, by nccl on GPUs and gloo elsewhere; alone without torchrun."""
+    """Join the processes that torchrun started, by nccl on GPUs and gloo elsewhere; alone without torchrun.
+
+    If torchrun is killed they get SIGTERM (on Linux), for it held the leases on their GPUs.
+    """
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         yield ALONE
         return
+    signal_when_parent_dies(signal.SIGTERM)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # nccl talks through the current one
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
