@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tally.blocks import float32
 from tally.bundle import open_bundle
 from tally.checkpoints import open_checkpoint
-from tally.encoding import dequantize, quantize, rounded, rows, widened
+from tally.encoding import dequantize, quantize, rounded, rows
 from tally.errors import TallyError
 from tally.packing import compress
 from tally.vectors import difference
@@ -20,7 +21,7 @@ values = arrays(np.float32, 50, elements=st.floats(-1e4, 1e4, width=32))
 def test_rounding_is_torchs(values):
     for dtype, kind in (("BF16", torch.bfloat16), ("F16", torch.float16), ("F32", torch.float32)):
         expected = torch.from_numpy(values).to(kind).float().numpy()
-        np.testing.assert_array_equal(widened(rounded(values, dtype), dtype), expected)
+        np.testing.assert_array_equal(float32(rounded(values, dtype)), expected)
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("F16", 7e4), ("BF16", 3.4e38), ("F32", np.inf), ("BF16", np.nan)])

@@ -105,6 +105,20 @@ def test_what_is_not_finite_is_told(ops, place, value):
         assert ops.differences(list(thetas), None, out, 0) == (value == 3.4e38)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "base", "room"),
+    [([16, 4], 16, (2, 16)), ([16, 16], 4, (2, 16)), ([16, 16], 16, (2, 15)), ([16, 16], 16, (1, 16))],
+)
+def test_lengths_that_differ_are_refused(sizes, base, room):
+    out = np.full((3, 20), 9, np.float32)
+    with pytest.raises(ValueError, match=r"broadcast|shorter|longer"):
+        kernels.differences(
+            [np.ones(n, np.float32) for n in sizes], np.ones(base, np.float32), out[: room[0], : room[1]], 0
+        )
+    assert (out[2] == 9).all()
+    assert (out[:, 16:] == 9).all()
+
+
 def test_without_a_cache_folder(monkeypatch):
     import numba
     from tally.kernels import compiled

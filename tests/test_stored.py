@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ SPAN = st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted)
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(SPAN, st.floats(width=32, allow_nan=False, allow_infinity=False)), max_size=5))
+@given(st.lists(st.tuples(SPAN, st.floats(-1024, 1024, width=32)), max_size=5))
 def test_is_an_array(tmp_path_factory, writes):
     expected = np.zeros(40, np.float32)
     with scratch(tmp_path_factory.mktemp("stored") / "x", 40, np.float32) as stored:
@@ -46,3 +48,14 @@ def test_in_a_file_with_others(tmp_path):
     assert found["b"].ravel().tolist() + found["c"].tolist() == list(range(10))
     with pytest.raises(ValueError, match="closed"):
         writer.flat()[:] = 0  # the descriptor may be another file's by now
+
+
+def test_written_in_parts_and_of_a_part(tmp_path, monkeypatch):
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:7], at))  # as the system may
+    with scratch(tmp_path / "x", 30, np.float32) as stored:
+        stored.part(10, 20)[2:5] = [1, 2, 3]
+        assert stored[:].nonzero()[0].tolist() == [12, 13, 14]
+        assert stored.part(10, 20).part(2, 4)[:].tolist() == [1, 2]
+        with pytest.raises(ValueError, match="one in 2"):
+            stored[::2] = 1

@@ -87,8 +87,9 @@ def test_not_finite_names_tensor_and_file(bad, where):
 
 
 def test_overflow_is_told():
-    with pytest.raises(TallyError, match="overflows"):
-        difference({"w": np.float32([-3e38])}, {"a": {"w": np.float32([3e38])}}).dense()
+    base = {name: np.float32([value]) for name, value in {"a": 0, "w": -3e38, "z": 0}.items()}
+    with pytest.raises(TallyError, match="overflows float32 in tensor 'w'"):
+        difference(base, {"a": {name: np.float32([3e38]) for name in base}}).dense()
 
 
 def test_integers_are_no_task_vectors():

@@ -46,10 +46,11 @@ def differences(thetas: Sequence[np.ndarray], base: np.ndarray | None, out: np.n
     rows = out[:, start : start + thetas[0].size]
     base = None if base is None else float32(base)
     for theta, row in zip(thetas, rows, strict=True):
-        if base is None:
-            row[:] = float32(theta, row)
-        else:
-            np.subtract(float32(theta, row), base, out=row)
+        values = float32(theta, row)
+        if base is not None:
+            np.subtract(values, base, out=row)
+        elif values is not row:
+            row[:] = values
     return bool(np.isfinite(rows).all())
 
 

@@ -18,9 +18,10 @@ from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from tally.blocks import float32
 from tally.checkpoints import FLOATS, FORMAT, TORCH, Checkpoint, as_checkpoint, open_checkpoint
 from tally.codec import CODECS, Frames
-from tally.encoding import VECTOR, Restored, dequantize, rounded, rows, widened
+from tally.encoding import VECTOR, Restored, dequantize, rounded, rows
 from tally.errors import TallyError
 from tally.folders import model_like
 from tally.progress import bar
@@ -40,7 +41,7 @@ def fingerprint(base) -> str:
 def moved(theta: np.ndarray, dtype: str, delta: np.ndarray) -> np.ndarray:
     """theta + delta in theta's stored dtype, the sum in float32. Raises TallyError if it is not finite."""
     with np.errstate(over="ignore"):  # told in `rounded`
-        return rounded(widened(theta, dtype) + delta, dtype)
+        return rounded(float32(theta) + delta, dtype)
 
 
 def masked(tau: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -156,7 +157,7 @@ class Bundle(Mapping):
         """tau_mtl[lo:hi] of the flat domain, within one weight, float32."""
         stored, dtype = self.file["tau"][lo:hi], self.file.dtypes["tau"]
         if dtype != "I8":
-            return widened(stored, dtype)
+            return float32(stored)
         scales = self.file["scale"][slice(*self.scales[name])]
         return dequantize(stored, scales, self.shapes[name], lo - self.places[name][0])
 

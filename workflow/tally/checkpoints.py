@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from tally import checksums
+from tally import blocks, checksums
 from tally.checksums import AGAIN, BLANK, Verified
 from tally.errors import TallyError
 from tally.files import atomic_file, reserve
@@ -73,7 +74,7 @@ class Checkpoint:
             raise TallyError(
                 f"{name!r} in {self.label} is {dtype}, not one of {', '.join(FLOATS)}; floats become so by `tally convert --dtype fp32`"
             )
-        return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array.astype("f4", copy=False)
+        return blocks.float32(array)
 
 
 def as_checkpoint(source, label: str = "<memory>") -> Checkpoint:
@@ -242,7 +243,9 @@ class Writer:
     `writer.metadata` may be changed until the end, by values that take no more room in the header.
     """
 
-    def __init__(self, file, buffer: np.ndarray, spans: Mapping[str, tuple[int, int]], layout, metadata: dict):
+    def __init__(
+        self, file: BinaryIO, buffer: np.ndarray, spans: Mapping[str, tuple[int, int]], layout, metadata: dict
+    ):
         self._file, self._buffer, self._spans, self._layout = file, buffer, spans, layout
         self.metadata = metadata
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from math import prod
 
 import numpy as np
+from tally.blocks import float32
 from tally.checkpoints import FLOATS, Checkpoint
 from tally.errors import TallyError
 from tally.vectors import narrow
@@ -36,13 +37,6 @@ def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     if not fits.all():
         raise TallyError(f"a weight is too large for {dtype}, or no number; choose a wider dtype or a smaller alpha")
     return out
-
-
-def widened(stored: np.ndarray, dtype: str) -> np.ndarray:
-    """F32, F16 or BF16 (uint16 bits) to float32; F32 as it is."""
-    return (
-        (stored.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else stored.astype(np.float32, copy=False)
-    )
 
 
 def rows(shape: tuple[int, ...]) -> int:
@@ -76,7 +70,7 @@ class Restored(Mapping):
         if name not in self.dtypes:
             raise KeyError(name)
         stored, dtype = self.file[f"base/{name}"], self.file.dtypes[f"base/{name}"]
-        return stored if dtype == self.dtypes[name] else rounded(widened(stored, dtype), self.dtypes[name])
+        return stored if dtype == self.dtypes[name] else rounded(float32(stored), self.dtypes[name])
 
     def __iter__(self):
         return iter(self.dtypes)

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from tally.blocks import float32
 from tally.bundle import Bundle, fingerprint, open_bundle
-from tally.encoding import widened
 from tally.evaluate import Bench, Examiner
 from tally.inspection import parts
 from tally.progress import bar, timed
@@ -49,7 +49,7 @@ def compare(formats: Iterable[str], pack: Callable[..., None], examiner: Examine
 
 def restored(bundle: Bundle, task: str) -> dict[str, np.ndarray]:
     """theta_t over the domain, float32."""
-    return {name: widened(bundle.weight(task, name), bundle.base.dtypes[name]) for name in bundle.shapes}
+    return {name: float32(bundle.weight(task, name)) for name in bundle.shapes}
 
 
 def split_bits(bundle: Bundle) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """The inner loops, compiled by numba: the same arithmetic as `blocks`, bit for bit, some four times as fast.
 
-Every loop runs over contiguous weights without branches so that LLVM vectorises it. `fastmath` stays off: it would allow
+The inner loops run over contiguous weights without branches so that LLVM vectorises them. `fastmath` stays off: it would allow
 fused multiply-add, whose single rounding differs from numpy's two. All release the GIL; threads each take a chunk.
 """
 
@@ -36,15 +36,15 @@ def _pointer(context, address, kind):
 
 
 @compiled
-def _differences(thetas, half, base, size, out, start):
-    """See `differences`. thetas uint64 (T,) and base: addresses, base 0 for none; half: thetas are bfloat16."""
+def _differences(thetas, bfloat16, base, size, out, start):
+    """thetas uint64 (T,) and base: addresses of `size` weights, base 0 for none; whether thetas are bfloat16's bits."""
     largest = np.uint32(0)
     for t in range(thetas.size):
         for lo in range(0, size, BLOCK):
             n = min(size - lo, BLOCK)
             row = out[t, start + lo : start + lo + n]
             bits = row.view(np.uint32)
-            if half:
+            if bfloat16:
                 low = carray(_pointer(thetas[t] + np.uint64(2 * lo), np.uint16), n)
                 for i in range(n):
                     bits[i] = np.uint32(low[i]) << np.uint32(16)
@@ -62,15 +62,24 @@ def _differences(thetas, half, base, size, out, start):
 
 
 def differences(thetas, base, out, start) -> bool:
-    """See `blocks.differences`. One call for all tasks: threads wait for each other at every call from Python."""
-    dtype = thetas[0].dtype
-    known = dtype in (np.float32, np.uint16)
-    if not (known and all(x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned for x in thetas)):
+    """See `blocks.differences`, which does what is not float32 or bfloat16, whole, aligned and of one length.
+
+    One compiled call for all tasks, for threads wait for each other at every call from Python. It takes addresses: for a
+    tuple of arrays numba would compile anew for every number of tasks.
+    """
+    dtype, size = thetas[0].dtype, thetas[0].size
+    base = None if base is None else blocks.float32(base)
+
+    def plain(x: np.ndarray, dtype) -> bool:
+        return x.dtype == dtype and x.shape == (size,) and x.flags.c_contiguous and x.flags.aligned
+
+    fits = len(thetas) == len(out) and start + size <= out.shape[1]
+    known = dtype in (np.float32, np.uint16) and (base is None or plain(base, np.float32))
+    if not (fits and known and all(plain(theta, dtype) for theta in thetas)):
         return blocks.differences(thetas, base, out, start)
     addresses = np.array([theta.ctypes.data for theta in thetas], np.uint64)
-    base = None if base is None else np.require(blocks.float32(base), requirements=["C", "A"])
     at = np.uint64(0 if base is None else base.ctypes.data)
-    return _differences(addresses, dtype == np.uint16, at, thetas[0].size, out, start)
+    return _differences(addresses, dtype == np.uint16, at, size, out, start)
 
 
 @compiled

@@ -5,10 +5,11 @@ from contextlib import ExitStack, contextmanager
 from math import prod
 
 import numpy as np
+from tally.blocks import float32
 from tally.bundle import CHUNK, fingerprint
 from tally.checkpoints import DTYPES, Checkpoint, as_checkpoint, create
 from tally.codec import BLOCK, CODECS, frame, order
-from tally.encoding import FLOAT, VECTOR, base_dtypes, known, quantize, rounded, rows, widened
+from tally.encoding import FLOAT, VECTOR, base_dtypes, known, quantize, rounded, rows
 from tally.errors import TallyError
 from tally.masks import count, lambda_grid
 from tally.merging import merge, method
@@ -79,7 +80,8 @@ def _zstd(path, base, inside, shapes, layout, tasks, metadata):
     (vector, (size,)), width = layout["tau"], -(-layout["tau"][1][0] // 8)
     with ExitStack() as stack:
         tau = stack.enter_context(scratch(path, size, np.float32))
-        masks = [stack.enter_context(scratch(path, width, np.uint8)) for _ in tasks]
+        every = stack.enter_context(scratch(path, width * len(tasks), np.uint8))
+        masks = [every.part(lo, lo + width) for lo in range(0, every.size, width)]
         yield tau, dict(zip(tasks, masks, strict=True))
         metadata = metadata | {"densities": _densities(dict(zip(tasks, masks, strict=True)), size)}
         stored = {
@@ -115,7 +117,7 @@ def _densities(masks: Mapping[str, np.ndarray], size: int) -> dict[str, float]:
 def _embed(writer, base: Checkpoint, inside: Mapping[str, str]) -> None:
     for name, dtype in inside.items():
         same = dtype == base.dtypes[name]
-        writer[f"base/{name}"][...] = base[name] if same else rounded(widened(base[name], base.dtypes[name]), dtype)
+        writer[f"base/{name}"][...] = base[name] if same else rounded(float32(base[name]), dtype)
 
 
 def _encode(writer, tau: np.ndarray, shapes: Mapping[str, tuple], dtype: str) -> None:

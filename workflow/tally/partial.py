@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tally import checksums
@@ -20,8 +21,8 @@ class Partial(Writer):
     def flush(self) -> None:
         self._map.flush()
 
-    def __init__(self, memory: mmap.mmap, spans, layout):
-        super().__init__(None, np.frombuffer(memory, np.uint8), spans, layout, {})
+    def __init__(self, file: BinaryIO, memory: mmap.mmap, spans, layout):
+        super().__init__(file, np.frombuffer(memory, np.uint8), spans, layout, {})
         self._map = memory
 
 
@@ -39,9 +40,10 @@ def resume(path, layout: Mapping[str, tuple], kind: str, metadata: Mapping[str, 
     size = max((stop for _, stop in spans.values()), default=len(header))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     except OSError as error:
         raise not_written(path, error) from None
+    descriptor = file.fileno()
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this process's own: forked ones do not keep it
         if os.fstat(descriptor).st_size == size and os.pread(descriptor, len(header), 0) == header:
@@ -50,7 +52,7 @@ def resume(path, layout: Mapping[str, tuple], kind: str, metadata: Mapping[str, 
             os.truncate(descriptor, 0)
             memory = reserve(descriptor, size)
             memory[: len(header)] = header
-        writer = Partial(memory, spans, layout)
+        writer = Partial(file, memory, spans, layout)
         yield writer
         sums = {name: checksums.digest(writer[name]) for name in layout}
         memory.flush()  # long; what follows is short, for a file with another header is not gone on with
@@ -63,4 +65,4 @@ def resume(path, layout: Mapping[str, tuple], kind: str, metadata: Mapping[str, 
     except OSError as error:
         raise not_written(path, error) from None
     finally:
-        os.close(descriptor)
+        file.close()

@@ -7,9 +7,10 @@ import numpy as np
 
 
 class Stored:
-    """`[lo:hi]` is read through a map of the file, and written past it, with pwrite; both see the same pages.
+    """`[lo:hi]` is read through a map of the file, and written around the map, with pwrite; Linux and macOS show both the same.
 
     Every new page that is filled through a map costs a fault: on a virtual machine a second and more for a GB.
+    Values must not be a part of the same array.
     """
 
     def __init__(self, file: BinaryIO, array: np.ndarray, begin: int = 0):
@@ -21,12 +22,19 @@ class Stored:
         return self._array[part]
 
     def __setitem__(self, part: slice, values) -> None:
+        lo, _, step = part.indices(self.size)
+        if step != 1:
+            raise ValueError(f"neighbours are written, not one in {step}")
         place = self._array[part]
         data = memoryview(np.ascontiguousarray(np.broadcast_to(values, place.shape), self.dtype)).cast("B")
-        at = self._begin + part.indices(self.size)[0] * self.dtype.itemsize
+        at = self._begin + lo * self.dtype.itemsize
         while data:
             count = os.pwrite(self._file.fileno(), data, at)
             data, at = data[count:], at + count
+
+    def part(self, lo: int, hi: int) -> "Stored":
+        """A stretch of it as an array of its own."""
+        return Stored(self._file, self._array[lo:hi], self._begin + lo * self.dtype.itemsize)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self._array, dtype, copy=copy)

@@ -43,23 +43,20 @@ class Vectors:
 
     def fill(self, lo: int, hi: int, out: np.ndarray, differences=blocks.differences) -> None:
         """out[t] = tau_t[lo:hi] of every task, float32 (T, hi - lo). Raises TallyError at NaN or infinity."""
-        finite = True
-        with np.errstate(all="ignore"):  # NaN and overflow are told below, with their place
+        with np.errstate(all="ignore"):  # NaN and overflow are told, with their place
             for name, part, here in self.pieces(lo, hi):
                 base = None if self.base is None else _piece(self.base, name, part)
-                finite &= differences([_piece(source, name, part) for source in self.sources], base, out, here.start)
-        if not finite:
-            self._blame(lo, hi)
+                if not differences([_piece(source, name, part) for source in self.sources], base, out, here.start):
+                    self._blame(name, part)
 
-    def _blame(self, lo: int, hi: int):
-        for name, part, _ in self.pieces(lo, hi):
-            for source in (self.base, *self.sources):
-                if source is not None:
-                    bad = ~np.isfinite(blocks.float32(_piece(source, name, part)))
-                    if bad.any():
-                        place = int(part.start + np.argmax(bad))
-                        raise TallyError(f"NaN or infinity in tensor {name!r} of {source.label}, at flat index {place}")
-        raise TallyError(f"theta_t - theta_0 overflows float32 near tensor {name!r} of {self.base.label}")
+    def _blame(self, name: str, part: slice):
+        for source in (self.base, *self.sources):
+            if source is not None:
+                bad = ~np.isfinite(blocks.float32(_piece(source, name, part)))
+                if bad.any():
+                    place = int(part.start + np.argmax(bad))
+                    raise TallyError(f"NaN or infinity in tensor {name!r} of {source.label}, at flat index {place}")
+        raise TallyError(f"theta_t - theta_0 overflows float32 in tensor {name!r} of {self.base.label}")
 
     def task(self, t: int) -> np.ndarray:
         """tau_t as one flat float32 array (P,)."""
