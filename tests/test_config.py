@@ -34,6 +34,7 @@ def test_shipped_configs_are_whole(path):
         ({"base": {"source": "random", "architecture": "ViT-B-31"}}, "base.architecture: unknown architecture 'ViT-B-31'"),
         ({"base": {"source": "owner/name"}}, "base.architecture: unknown architecture ''"),
         ({"finetuned": {"names": {"Carz": "cars"}}}, "finetuned.names: unknown task 'Carz'"),
+        ({"finetune": {"adapter": "ia3"}, "merging": {"share_of": "all"}}, "merging.share_of: an adapter has fewer weights"),
         ({"finetune": {"epochs": "task"}}, "finetune.epochs: digits has no epochs in its row"),
     ],
 )  # fmt: skip

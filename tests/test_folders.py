@@ -119,7 +119,11 @@ def test_a_folder_without_an_index_and_the_library(folder):
     ("output", "message"),
     [
         ("full", "full exists; choose another output, or replace it with --force"),
-        ("full --force", "full holds more than a model that tally wrote; remove it yourself"),
+        (
+            "full --force",
+            "full holds notes.txt, which tally did not write there; move it away, or choose another output",
+        ),
+        ("used --force", "used holds merged.gguf, which tally did not write there"),
         ("merged", "merged exists; choose another output, or replace it with --force"),
         ("poems --force", "poems is an input as well"),
         ("file --force", "file is a file and the base a folder; name a folder, or one file that ends in .safetensors"),
@@ -132,6 +136,8 @@ def test_nothing_is_destroyed(folder, capsys, output, message):
     (folder / "empty").mkdir()
     merge = ["merge", *GIVEN, "--method", "task-arithmetic", "--output"]
     assert run(*merge, "merged") == run(*merge, "empty") == run(*merge, "merged", "--force") == 0
+    shutil.copytree(folder / "merged", folder / "used")
+    (folder / "used" / "merged.gguf").write_text("made of it")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert run(*merge, *output.split()) == 2

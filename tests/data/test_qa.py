@@ -24,7 +24,7 @@ def put(data: Path, row: questions.Questions, test: int = 6, extra: int = 5) -> 
 class Characters:
     """A tokenizer with an id a character."""
 
-    def tokens(self, texts, context, *, what, cut=True) -> Tokens:
+    def tokens(self, texts, context, *, what, cut=True, advice="") -> Tokens:
         rows = [[*text.encode(), 1] for text in texts]
         ids = np.zeros((len(rows), context), np.int32)
         for place, row in zip(ids, rows):
@@ -119,6 +119,10 @@ def test_parquet_in_parts(tmp_path):
         ("paws", lambda e: {"first" if k == "sentence1" else k: v for k, v in e.items()},
          r"paws: no column 'sentence1' in train\.jsonl, which has first, id, label, sentence2; is it another"),
         ("qasc", lambda e: e | {"choices": choices(0, 7)}, r"qasc: example 0 lacks a choice or a column"),
+        ("story_cloze", lambda e: e | {"sentence_quiz2": None}, r"example 0 lacks a choice or a column \('sentence_quiz2'\)"),
+        ("paws", lambda e: e if e["id"] != 1 else {k: v for k, v in e.items() if k != "label"},
+         r"paws: example 1 lacks a choice or a column \('label'\); fetch it again"),
+        ("paws", lambda e: [e], r"train\.jsonl: cannot be read \(a line holds no JSON object\)"),
     ],
 )  # fmt: skip
 def test_bad_examples_are_one_line(tmp_path, name, change, message):
@@ -140,6 +144,23 @@ def test_bad_files_are_one_line(tmp_path):
         (tmp_path / "questions" / "wsc" / "train.jsonl").write_text(content)
         with pytest.raises(TallyError, match=message):
             qa.load(row, tmp_path)
+
+
+def test_two_forms_of_a_split_are_one_too_many(tmp_path, monkeypatch):
+    row = questions.TASKS["wsc"]
+    put(tmp_path, row)
+    folder = tmp_path / "questions" / "wsc"
+    (folder / "train-00000-of-1.jsonl").write_text((folder / "train.jsonl").read_text())
+    for read in (qa.load, qa.download):
+        with pytest.raises(
+            TallyError, match=r"wsc: .*/train\.jsonl and train-00000-of-1\.jsonl both hold train; keep one"
+        ):
+            read(row, tmp_path)
+    (folder / "train.jsonl").unlink()
+    (folder / "train-00000-of-1.jsonl").write_text("{")
+    monkeypatch.setattr(qa, "fetch", lambda *_: pytest.fail("it would stand beside the broken one"))
+    with pytest.raises(TallyError, match="cannot be read"):
+        qa.download(row, tmp_path)
 
 
 def test_a_line_ends_at_a_newline_alone(tmp_path):

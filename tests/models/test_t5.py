@@ -2,10 +2,13 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from tally.checkpoints import as_checkpoint
 from tally.errors import TallyError
+from tally.evaluate import Split
+from tally.finetune import Order, batches
 from tally.models import kinds, t5
 
 transformers = pytest.importorskip("transformers")
@@ -103,6 +106,20 @@ def test_loss_and_gradients_are_transformers(model):
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
     for name, weight in module.named_parameters():
         torch.testing.assert_close(own[name].grad, weight.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_pieces_of_a_batch_weigh_as_many_ids_as_their_answers_have(model):
+    """Else a training in pieces or in several processes were another than the whole batch's."""
+    _, facts, weights = model
+    labels = torch.tensor([2, 1])
+    assert [t5.answer_ids(*piece) for piece in zip(INPUTS.split(1), labels.split(1))] == [3, 5]
+    order, rng = Order(2, seed=0), np.random.default_rng(0)
+    parts = [slice(0, 1), slice(1, 2)]
+    (batch,) = batches(Split(INPUTS, labels), order, rng, None, 2, parts, 1, t5.answer_ids)
+    losses = [t5.answer_loss(weights, facts, *piece) for piece in batch.pieces]
+    whole = t5.answer_loss(weights, facts, INPUTS, labels)
+    torch.testing.assert_close(sum(share * loss for share, loss in zip(batch.shares, losses)), whole)
+    assert not torch.isclose(sum(losses) / 2, whole)
 
 
 def test_an_answer_is_found_exactly_if_greedy_decoding_writes_it(model):

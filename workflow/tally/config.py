@@ -26,6 +26,10 @@ def check(config: Mapping[str, Any]) -> None:
     named = {member for members in config["suites"].values() for member in members}
     if {"DTD", "DTD-leaky"} <= named:
         raise TallyError("config, suites: DTD and DTD-leaky are never in one run, nor in one table; choose one of them")
+    if config["finetune"]["adapter"] != "none" and config["merging"]["share_of"] == "all":
+        raise TallyError(
+            "config, merging.share_of: an adapter has fewer weights than the model has frozen ones, so a share of all would keep every one; set it to domain"
+        )
     _check_sources(config)
     for name in config["tasks"]:
         if name not in named:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from tally.data.augment import Augment
 from tally.evaluate import Split
-from tally.models.base import NOTHING, Model
+from tally.models.base import NOTHING, Model, Terms
 from tally.models.clip import Weights
 from tally.prefetch import ahead
 from tally.ranks import ALONE, Ranks
@@ -66,22 +66,32 @@ class Batch(NamedTuple):
     """What a step computes, and where order and random numbers are after it."""
 
     pieces: list[tuple[Tensor, Tensor]]  # inputs and labels, one after the other
+    shares: list[float]  # of the pieces in the whole batch's mean loss
     rows: np.ndarray  # the rest of the epoch, int64
     streams: dict[str, dict]  # states of numpy's generators
 
 
 def batches(
-    train: Split, order: Order, rng: np.random.Generator, augment: Augment | None, size: int, parts: Sequence[slice], steps: int
+    train: Split, order: Order, rng: np.random.Generator, augment: Augment | None, size: int, parts: Sequence[slice], steps: int,
+    terms: Terms | None = None,
 ) -> Iterator[Batch]:  # fmt: skip
     """The next `steps` batches of `size` rows, in pieces `parts`; the whole batch is drawn, whatever the pieces."""
+
+    def weight(rows: Tensor) -> int:
+        return terms(train.inputs[rows], train.labels[rows]) if terms else len(rows)
+
     for _ in range(steps):
         rows, drawn = order.take(size), augment.draw(size, rng) if augment else None
-        pieces = []
+        whole, pieces = weight(rows), []
         for part in parts:
             inputs = train.inputs[rows[part]]
             inputs = augment.apply(inputs, drawn[..., part]) if augment else inputs
             pieces.append((inputs, train.labels[rows[part]]))
-        yield Batch(pieces, order.rows, {"order": order.rng.bit_generator.state, "shifts": rng.bit_generator.state})
+        # exactly 1 for a whole batch: a training in one piece has the bits that it always had
+        shares = [weight(rows[part]) / whole for part in parts]
+        yield Batch(
+            pieces, shares, order.rows, {"order": order.rng.bit_generator.state, "shifts": rng.bit_generator.state}
+        )
 
 
 def learning_rate(step: int, steps: int, warmup: int, schedule: str = "cosine") -> float:
@@ -135,7 +145,7 @@ def finetune(
     order, rng = Order(len(train.labels), seed), np.random.default_rng([seed, 1])
     best = restore(start, params, optimizer, scaler, order, rng) if start else Best()
     first = start.step if start else 0
-    seen = ahead(batches(train, order, rng, model.augment, batch, parts, steps - first), device, moved)
+    seen = ahead(batches(train, order, rng, model.augment, batch, parts, steps - first, model.terms), device, moved)
     for step, now in enumerate(seen, first):
         if stopping and best.worse == stopping.patience:
             break
@@ -143,9 +153,7 @@ def finetune(
             group["lr"] = lr * learning_rate(step, steps, warmup, schedule)
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=device)
-        for inputs, labels in now.pieces:
-            # exactly 1 for a whole batch: a training in one piece has the bits that it always had
-            share = len(labels) / batch
+        for (inputs, labels), share in zip(now.pieces, now.shares):
             loss = loss_of(frozen | params, model, head, inputs, labels, dtype) * share
             scaler.scale(loss).backward()
             total += loss.detach()

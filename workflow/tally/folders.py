@@ -20,15 +20,15 @@ def is_folder(path: Path, base: Path) -> bool:
     return (base.is_dir() or base.name.endswith(".index.json")) and path.suffix != ".safetensors"
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise TallyError unless a folder is empty or a model that tally wrote, so that no one's other files go with it."""
-    inside = list(path.iterdir())
-    shards = [file for file in inside if file.suffix == ".safetensors"]
-    mine = shards and all(open_checkpoint(shard).metadata.get("kind") == "model" for shard in shards)
-    if inside and not (mine and all(file.is_file() for file in inside)):
-        raise TallyError(
-            f"{path} holds more than a model that tally wrote; remove it yourself, or choose another output"
-        )
+def check_replaceable(path: Path, base: Path) -> None:
+    """Raise TallyError if a folder holds more than a model like `base` that tally wrote: no one's other files go with it."""
+    beside = {file.name for file in carried(base if base.is_dir() else base.parent)}
+    for file in sorted(path.iterdir()):
+        shard = file.suffix == ".safetensors" and open_checkpoint(file).metadata.get("kind") == "model"
+        if not (shard or (file.is_file() and file.name in beside)):
+            raise TallyError(
+                f"{path} holds {file.name}, which tally did not write there; move it away, or choose another output"
+            )
 
 
 @contextmanager

@@ -121,7 +121,8 @@ def restore(args: argparse.Namespace) -> None:
     from tally.folders import is_folder
 
     given = [args.bundle] + ([args.base] if args.base else [])
-    inputs.fresh(args.output, args.force, given, folder=args.base is not None and is_folder(args.output, args.base))
+    like = args.base if args.base and is_folder(args.output, args.base) else None
+    inputs.fresh(args.output, args.force, given, like)
     open_bundle(args.bundle).check(args.task)  # before the base is hashed
     open_bundle(args.bundle, base=args.base).restore(args.task, args.output)
 

@@ -72,10 +72,11 @@ def refuse_unused(method: str, flags: Mapping[str, tuple[object, object]]) -> No
             raise TallyError(f"{method} makes no use of --{flag}; leave it out, or choose another method")
 
 
-def fresh(output: Path, force: bool, inputs: list[Path], folder: bool = False) -> None:
-    """Raise TallyError if writing `output`, a file or a folder, would destroy something."""
+def fresh(output: Path, force: bool, inputs: list[Path], like: Path | None = None) -> None:
+    """Raise TallyError if writing `output`, a file or else a folder like that of the base `like`, would destroy something."""
     from tally.folders import check_replaceable
 
+    folder = like is not None
     if output.is_dir() and not folder:
         raise TallyError(f"{output} is a folder; name a file in it")
     if output.is_file() and folder:
@@ -87,7 +88,7 @@ def fresh(output: Path, force: bool, inputs: list[Path], folder: bool = False) -
     if output.exists() and not force and not (folder and not any(output.iterdir())):
         raise TallyError(f"{output} exists; choose another output, or replace it with --force")
     if output.is_dir():
-        check_replaceable(output)
+        check_replaceable(output, like)
 
 
 def vectors(args: argparse.Namespace, passes: int, folder: bool = False):
@@ -96,7 +97,7 @@ def vectors(args: argparse.Namespace, passes: int, folder: bool = False):
     from tally.vectors import difference
 
     paths = {name: Path(path) for name, path in _pairs(args.finetuned, "finetuned").items()}
-    fresh(args.output, args.force, [args.base, *paths.values()], folder)
+    fresh(args.output, args.force, [args.base, *paths.values()], args.base if folder else None)
     domain = args.domain if args.domain not in (["changed"], ["all"]) else args.domain[0]
     opened = {task: open_checkpoint(path) for task, path in paths.items()}
     vectors = difference(args.base, opened, domain)

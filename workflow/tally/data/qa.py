@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 from string import Formatter
@@ -40,13 +39,17 @@ def load(row: Questions, data: Path, *, hub: bool = True) -> dict[str, list[Exam
 def download(row: Questions, data: Path) -> None:
     """Fetch the splits that are in no file, or in one that is not whole, to <split>.parquet, where `load` looks for them."""
     for split in (row.train, row.test):
-        with suppress(TallyError):
+        whole = place(row, data) / f"{split}.parquet"
+        try:
             if stored(row, split, data):
                 continue
+        except TallyError:
+            if files(row, split, data) != [whole]:  # what is fetched would stand beside it
+                raise
         examples = fetch(row, split, data)
         import pyarrow.parquet
 
-        with atomic_file(place(row, data) / f"{split}.parquet") as path:
+        with atomic_file(whole) as path:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(examples), path)
 
 
@@ -61,15 +64,22 @@ def advice(row: Questions, data: Path) -> str:
     return f"`tally data download --tasks {row.name}` fetches it, or put into {place(row, data)}/: {row.train} and {row.test}, each as .parquet or .jsonl"
 
 
+def files(row: Questions, split: str, data: Path) -> list[Path]:
+    """The files of a split; none if there are none. Raises TallyError for two forms of it, which would count twice."""
+    forms = [f"{split}.parquet", f"{split}-*.parquet", f"{split}.jsonl", f"{split}-*.jsonl"]
+    found = [paths for form in forms if (paths := sorted(place(row, data).glob(form)))]
+    if len(found) > 1:
+        raise TallyError(f"{row.name}: {found[0][0]} and {found[1][0].name} both hold {split}; keep one of them")
+    return found[0] if found else []
+
+
 def stored(row: Questions, split: str, data: Path) -> list[Example]:
     """The examples of a split's files; none without files."""
-    paths = sorted(path for pattern in (f"{split}.*", f"{split}-*") for path in place(row, data).glob(pattern))
     examples = []
-    for path in paths:
-        if path.suffix in (".parquet", ".jsonl"):
-            part = read(path)
-            check_columns(row, part, path.name)
-            examples += part
+    for path in files(row, split, data):
+        part = read(path)
+        check_columns(row, part, path.name)
+        examples += part
     return examples
 
 
@@ -80,7 +90,12 @@ def read(path: Path) -> list[Example]:
             import pyarrow.parquet
 
             return pyarrow.parquet.read_table(path).to_pylist()
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a line holds no JSON object")
+        return rows
+    except ImportError:
+        raise TallyError(f"{path}: the package pyarrow is not installed; pip install 'tally-merge[hub]'") from None
     except (OSError, ValueError) as error:
         raise TallyError(
             f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it and fetch it again"
@@ -132,6 +147,16 @@ def check_columns(row: Questions, examples: Sequence[Example], where: str) -> No
 # --- from examples to questions ---------------------------------------------------------------------------------------
 
 
+class Wording(Formatter):
+    """str.format, for which an empty place of a table is none at all."""
+
+    def get_field(self, name: str, args, kwargs):
+        value, first = super().get_field(name, args, kwargs)
+        if value is None:
+            raise KeyError(name)
+        return value, first
+
+
 class Posed(NamedTuple):
     """An example in words."""
 
@@ -156,18 +181,18 @@ def split(row: Questions, found: Mapping[str, list[Example]]) -> dict[str, list[
 
 def pose(row: Questions, examples: Iterable[Example], *, every_template: bool) -> Iterator[Posed]:
     """Examples in words: each in every template (training), or the templates in turn (evaluation)."""
-    turn = cycle(row.templates)
+    turn, words = cycle(row.templates), Wording().format
     for number, example in enumerate(examples):
         try:
-            choices = [choice.format(**example) for choice in row.choices]
+            choices = [words(choice, **example) for choice in row.choices]
             options = "\n".join(f"- {choice}" for choice in choices)
             templates = row.templates if every_template else (next(turn),)
-            questions = [template.format(**example, options=options) for template in templates]
+            questions = [words(template, **example, options=options) for template in templates]
+            key = str(example[row.label]) if row.label else ""
         except (KeyError, IndexError, TypeError) as error:
             raise TallyError(
                 f"{row.name}: example {number} lacks a choice or a column ({error}); fetch it again"
             ) from None
-        key = str(example[row.label]) if row.label else ""
         if row.label and key not in row.keys:
             raise TallyError(
                 f"{row.name}: example {number} has the label {key!r}, which is none of {', '.join(row.keys)}; is it a split without answers?"
@@ -196,7 +221,7 @@ def prepare(
         what = f"{row.name}, {name}"
         questions = tokenizer.tokens([one.question for one in posed], context, what=what, cut=cut)
         texts = [choice for one in posed for choice in one.choices]
-        choices = tokenizer.tokens(texts, CHOICE, what=f"{what}, choices", cut=cut)
+        choices = tokenizer.tokens(texts, CHOICE, what=f"{what}, choices", cut=cut, advice="set text.long to cut")
         room = np.zeros((len(posed), CHOICES, CHOICE), np.int32)
         room[:, : len(row.choices)] = choices.ids.reshape(len(posed), len(row.choices), CHOICE)
         arrays[f"{name}.inputs"] = np.concatenate([questions.ids, room.reshape(len(posed), -1)], axis=1)

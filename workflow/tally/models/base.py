@@ -16,6 +16,7 @@ from tally.models.words import Words
 from torch import Tensor
 
 NOTHING: Mapping[str, Tensor] = MappingProxyType({})  # no frozen weights
+Terms = Callable[[Tensor, Tensor], int]  # of inputs and labels
 
 
 class Model(NamedTuple):
@@ -30,6 +31,7 @@ class Model(NamedTuple):
     frozen: tuple[str, ...] = ()  # and of the others that `encode` reads
     augment: Augment | None = None  # what training does to its inputs on the fly
     loss: Callable[[Weights, Tensor, Tensor], Tensor] | None = None  # what is trained for, if no cross entropy
+    terms: Terms | None = None  # of how many terms that loss is the mean, if not of as many as examples
 
 
 def read_model(folder: Path) -> Model:
@@ -69,6 +71,7 @@ def read_t5(folder: Path) -> Model:
         domain=t5.DOMAIN,
         frozen=t5.FROZEN,
         loss=lambda weights, inputs, labels: t5.answer_loss(weights, network, inputs, labels),
+        terms=t5.answer_ids,
     )
 
 
@@ -81,7 +84,8 @@ def read_bert(folder: Path) -> Model:
 
     def head(weights: Weights, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         sentences = [template.format(name) for name in classes for template in templates]
-        ids = tokenizer.tokens(sentences, network.context, what="label sentences", cut=False).ids
+        advice = "shorten the label or its template"
+        ids = tokenizer.tokens(sentences, network.context, what="label sentences", cut=False, advice=advice).ids
         with torch.inference_mode():
             features = encode(weights, torch.from_numpy(ids)).view(len(classes), len(templates), -1).mean(dim=1)
             return torch.nn.functional.normalize(features, dim=-1) * LOGIT_SCALE

@@ -212,11 +212,21 @@ def scores(w: Weights, t5: T5, inputs: Tensor) -> Tensor:
     return found
 
 
+def right_answers(inputs: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Questions (B, S) and the ids of their right answers (B, 1, A)."""
+    question, choices = parts(inputs, device)
+    right = choices[torch.arange(len(labels)), labels.to(device)][:, None]
+    return question, right[:, :, : int((right != 0).any(0).any(0).sum())]
+
+
+def answer_ids(inputs: Tensor, labels: Tensor) -> int:
+    """How many ids the right answers have: what `answer_loss` is the mean over."""
+    return int((right_answers(inputs, labels, inputs.device)[1] != 0).sum())
+
+
 def answer_loss(w: Weights, t5: T5, inputs: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy of the ids of the right answers."""
-    question, choices = parts(inputs, w["shared.weight"].device)
-    right = choices[torch.arange(len(labels)), labels.to(choices.device)][:, None]  # (B, 1, A)
-    right = right[:, :, : int((right != 0).any(0).any(0).sum())]
+    question, right = right_answers(inputs, labels, w["shared.weight"].device)
     chances, _ = predicted(w, t5, question, right)
     return -chances.sum() / (right != 0).sum()
 

@@ -23,9 +23,13 @@ class Tokenizer:
 
     def __init__(self, folder: Path):
         """Read `folder`/tokenizer.json; TallyError where it cannot be read or is another model's than config.json."""
-        from tokenizers import Tokenizer as Fast
-
         path = folder / "tokenizer.json"
+        try:
+            from tokenizers import Tokenizer as Fast
+        except ImportError:
+            raise TallyError(
+                f"{path}: the package tokenizers is not installed; pip install 'tally-merge[text]'"
+            ) from None
         try:
             self.fast = Fast.from_file(str(path))
         except Exception as error:  # the library raises nothing more particular
@@ -47,11 +51,14 @@ class Tokenizer:
             )
         self.positions = config.get("max_position_embeddings", math.inf)
 
-    def tokens(self, texts: Sequence[str], context: int, *, what: str, cut: bool = True) -> Tokens:
+    def tokens(
+        self, texts: Sequence[str], context: int, *, what: str, cut: bool = True,
+        advice: str = "raise text.context or set text.long to cut",
+    ) -> Tokens:  # fmt: skip
         """Ids of the texts, each at most `context` tokens long with the special ones; the last of them stays.
 
         Raises TallyError for a longer text unless it may be `cut`, and for a context that the model has not; `what` says in
-        the message where the texts are from.
+        the message where the texts are from, `advice` what to do about a longer one.
         """
         if context > self.positions:
             raise TallyError(
@@ -62,7 +69,7 @@ class Tokenizer:
         if long and not cut:
             raise TallyError(
                 f"{what}: {len(long)} of {len(rows)} texts are longer than the context of {context} tokens, the first has "
-                f"{len(rows[long[0]])}: '{texts[long[0]][:40]}...'; raise text.context or set text.long to cut"
+                f"{len(rows[long[0]])}: '{texts[long[0]][:40]}...'; {advice}"
             )
         ids = np.zeros((len(rows), context), dtype=np.int32)
         for place, row in zip(ids, rows):
