@@ -2,6 +2,8 @@ import pytest
 import torch
 from tally.errors import TallyError
 from tally.merging import METHODS
+from tally.models.kinds import COPIES
+from tally.models.t5 import DOMAIN, FROZEN
 from tally.storage import FORMULAS, PAPER, format_parts, gigabits
 from tally.tables import LABELS
 
@@ -36,11 +38,9 @@ def test_the_text_table_from_t5s_own_shapes():
     )  # fmt: skip
     with torch.device("meta"):
         model = transformers.T5ForConditionalGeneration(config)
-    copies = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # of shared.weight
-    weights = {name: weight.numel() for name, weight in model.state_dict().items() if name not in copies}
-    assert sum(weights.values()) == 783_150_080
-    frozen = weights["shared.weight"]
-    domain = sum(weights.values()) - frozen
+    weights = {name: weight.numel() for name, weight in model.state_dict().items() if name not in list(COPIES)[:2]}
+    domain, frozen = (sum(n for name, n in weights.items() if name.startswith(part)) for part in (DOMAIN, FROZEN))
+    assert domain + frozen == sum(weights.values()) == 783_150_080
     for tasks, printed in TEXT.items():
         own = {"domain_weights": domain, "frozen_weights": frozen, "tasks": tasks}
         assert (round(gigabits("fine-tuned", **own), 1), round(gigabits("tall-ties", **own), 1)) == printed

@@ -126,6 +126,7 @@ def test_questions_that_are_broken_are_fetched_again(hub, tmp_path, capsys):
     assert code == 2  # a file that was put there stays, and is named
     assert lines[-1].startswith("qasc: no column 'answerKey' in validation.jsonl, which has question; is it")
     (folder / "validation.jsonl").unlink()
+    assert run("data", "download", *options, capsys=capsys)[0] == 0
     code, lines, _ = run("data", "check", "--pictures", *options, capsys=capsys)
     assert (code, lines) == (0, [f"{'qasc':14} ready    files, 3 questions to train, 2 questions to test"])
 

@@ -22,8 +22,8 @@ SUITE = questions.SUITES["qa-11"]
 HELD = 40  # validation examples, in place of up to a thousand
 CONFIG = {
     "model": "tiny-t5", "suites": {"tiny": list(SUITE)}, "precision": "fp32", "formats": [], "text": {"context": 96},
-    "methods": ["task-arithmetic", "consensus-task-arithmetic", "tall-task-arithmetic"],
-    "merging": {"ks": [1], "alphas": [0.5, 1.0], "lambdas": [0.4]},
+    "methods": ["task-arithmetic", "ties", "consensus-task-arithmetic", "tall-task-arithmetic"],
+    "merging": {"ks": [1], "alphas": [0.5, 1.0], "lambdas": [0.4], "share_of": "all"},
     "finetune": {"steps": 30, "batch": 16, "lr": 0.02, "warmup": 0, "weight_decay": 0, "schedule": "constant"},
 }  # fmt: skip
 
@@ -108,7 +108,11 @@ def test_the_counts_are_those_of_transformers(store, folder):
 def test_an_adapter_is_the_task_vector_and_later_stages_do_not_know(folder, store):
     """(IA)^3: every stage after fine-tuning as it is, on vectors that begin at one."""
     learning = CONFIG["finetune"] | {"adapter": "ia3", "check": 10, "patience": 2}
-    own = run(folder, results="ia3", finetune=learning, suites={"tiny": ["quartz", "wsc"]})
+    methods = ["task-arithmetic", "ties", "consensus-ties", "tall-task-arithmetic", "tall-ties", "magnitude-masking"]
+    own = run(
+        folder, results="ia3", finetune=learning, suites={"tiny": ["quartz", "wsc"]}, formats=["fp16-int8-zstd"],
+        methods=methods, merging=CONFIG["merging"] | {"share_of": "domain"},
+    )  # fmt: skip
     base, plain = load_file(own / "base.safetensors"), load_file(store / "base.safetensors")
     vectors = {name for name in base if name.startswith(kinds.ADAPTER)}
     assert set(base) - vectors == set(plain)
@@ -119,6 +123,9 @@ def test_an_adapter_is_the_task_vector_and_later_stages_do_not_know(folder, stor
     tuned = load_file(own / "finetuned" / "wsc.safetensors")
     assert all(torch.equal(tau[name], tuned[name] - 1) for name in vectors)
     assert any(tau[name].abs().max() > 0 for name in vectors)
+    ties = load_file(own / "tiny" / "merged" / "ties.safetensors")
+    trimmed = sum((tau != 0).sum() for tau in ties.values()) / sum(tau.numel() for tau in ties.values())
+    assert 0.2 <= trimmed <= 0.4  # a fifth of each of two task vectors
     rows = {
         row["method"]: row for row in csv.DictReader((own / "tiny" / "tables" / "main.csv").read_text().splitlines())
     }

@@ -55,7 +55,7 @@ rule mask:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1500, copies=5, per_task=1.5),
+        mem_mb=memory(1500, copies=6, per_task=0.1),  # the task vectors are maps, and the levels on disk
         runtime=minutes(120),
         gpu=GPUS,
     params:

@@ -112,20 +112,21 @@ def merge_vectors(args: argparse.Namespace) -> None:
 
 def mask(args: argparse.Namespace) -> None:
     """Build the TALL masks of a suite, lambda chosen per task on its validation data, and test the restored models."""
+    from contextlib import ExitStack
+
     import numpy as np
     from tally.checkpoints import create, open_checkpoint
     from tally.evaluate import examine
     from tally.files import sha256, write_json
-    from tally.masks import at, count, pack, tall
+    from tally.masks import at, count, pack, tall, unpack
     from tally.progress import bar, timed
+    from tally.scratch import scratch
     from tally.selection import choose_lambda
     from tally.vectors import open_vectors
 
     examiner, bench, base = _examination(args)
     vectors = open_vectors(options.by_task(args.vectors))
-    tau = vectors.join(open_checkpoint(args.merged))
-    lambdas = sorted(args.lambdas)
-    levels = tall(vectors, tau, lambdas, strict=args.strict, threads=args.threads)
+    tau, lambdas = vectors.join(open_checkpoint(args.merged)), sorted(args.lambdas)
 
     def restored(bits):
         """theta_0 + m_t o tau_mtl, the weights the examiner computes with."""
@@ -133,22 +134,25 @@ def mask(args: argparse.Namespace) -> None:
         return examiner.cast({name: base[name] + part[name] for name in part})
 
     found, masks = {}, {}
-    for row, task in zip(levels, bar(vectors.tasks, "lambda", unit="task")):
-        search = []
-        for value in lambdas:
-            bits = at(row, lambdas, value)
-            with timed("evaluation"):
-                hits = examiner.hits(restored(bits), bench.heads[task], bench.val[task])
-            search.append(
-                {"lambda": value, "density": float(bits.mean()), "correct": int(hits.sum()), "total": len(hits)}
-            )
-        chosen = choose_lambda(search)
-        masks[task] = pack(at(row, lambdas, chosen["lambda"]))
-        found[task] = {"lambda": chosen["lambda"], "density": count(masks[task]) / vectors.size, "search": search}
+    with ExitStack() as stack:
+        # a byte a weight and task: on disk, so that memory does not grow with the tasks
+        levels = [stack.enter_context(scratch(args.output, vectors.size, np.uint8)) for _ in vectors.tasks]
+        tall(vectors, tau, lambdas, strict=args.strict, threads=args.threads, out=levels)
+        for row, task in zip(levels, bar(vectors.tasks, "lambda", unit="task")):
+            search = []
+            for value in lambdas:
+                bits = at(row[:], lambdas, value)
+                with timed("evaluation"):
+                    hits = examiner.hits(restored(bits), bench.heads[task], bench.val[task])
+                search.append(
+                    {"lambda": value, "density": float(bits.mean()), "correct": int(hits.sum()), "total": len(hits)}
+                )
+            chosen = choose_lambda(search)
+            masks[task] = pack(at(row[:], lambdas, chosen["lambda"]))
+            found[task] = {"lambda": chosen["lambda"], "density": count(masks[task]) / vectors.size, "search": search}
 
-    rows = dict(zip(vectors.tasks, levels))
     with timed("evaluation"):
-        test = examine(examiner, bench, lambda task: restored(at(rows[task], lambdas, found[task]["lambda"])))
+        test = examine(examiner, bench, lambda task: restored(unpack(masks[task], vectors.size)))
     metadata = {
         "suite": args.suite, "method": args.method, "strict": args.strict, "merged_sha256": sha256(args.merged),
         "lambdas": {task: row["lambda"] for task, row in found.items()},
@@ -193,8 +197,7 @@ def consensus(args: argparse.Namespace) -> None:
     from tally.files import read_json, sha256
     from tally.vectors import open_vectors
 
-    merged = open_vectors({"merged": args.merged})
-    counted, tau = merged.join(open_checkpoint(args.votes)), merged.task(0)
+    merged, counted = open_checkpoint(args.merged), open_checkpoint(args.votes)
     tasks = int(read_json(args.profile)["tasks"])
     metadata = {
         "method": args.method,
@@ -202,11 +205,15 @@ def consensus(args: argparse.Namespace) -> None:
         "votes_sha256": sha256(args.votes),
         "merged_sha256": sha256(args.merged),
     }
-    with create(args.output, merged.layout("F32"), "consensus", metadata) as out:
+    vectors = open_vectors({"merged": merged})
+    with create(args.output, vectors.layout("F32"), "consensus", metadata) as out:
         if args.method == "random-consensus":
-            merging.random_consensus(tau, counted, args.k, tasks, vectors=merged, seed=args.seed, out=out.flat())
+            votes, tau = vectors.join(counted), vectors.task(0)
+            merging.random_consensus(tau, votes, args.k, tasks, vectors=vectors, seed=args.seed, out=out.flat())
         else:
-            out.flat()[:] = merging.consensus(tau, counted, args.k, tasks)
+            for name in vectors.names:
+                kept = merging.consensus(merged[name], counted[name], args.k, tasks)
+                out.stored(name)[:] = kept.reshape(-1)
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -256,13 +256,19 @@ def vector(args: argparse.Namespace) -> None:
     """Subtract the base from a fine-tuned model: the task vector."""
     from tally.checkpoints import create, open_checkpoint
     from tally.files import sha256
+    from tally.streaming import walk
     from tally.vectors import difference
 
     finetuned = open_checkpoint(args.finetuned)
     tau = difference(args.base, {"task": finetuned}, domain=finetuned.names)
     metadata = {"finetuned_sha256": sha256(args.finetuned), "base_sha256": sha256(args.base)}
     with create(args.output, tau.layout("F32"), "task_vector", metadata) as out:
-        out.flat()[:] = tau.task(0)
+        flat = out.flat()
+
+        def visit(_ops, lo, hi, chunk):
+            flat[lo:hi] = chunk[0]
+
+        walk(tau, visit)
 
 
 def corpus(args: argparse.Namespace) -> None:
