@@ -29,10 +29,8 @@ def accuracy_vs_k(main: pd.DataFrame) -> "Figure":
         axis.plot(k, values, color=color, marker=MARKERS[method], label=LABELS[method])
         best = list(rows["chosen"]).index(True)
         axis.plot(k[best], values[best], "o", markersize=12, markerfacecolor="none", markeredgecolor=color)
-    low, high = (
-        main["normalized_low"].min(),
-        main.loc[main["method"].isin([*CONSENSUS, *PLAIN]), "normalized_high"].max(),
-    )
+    shown = main[main["method"].isin([*CONSENSUS, *PLAIN])]
+    low, high = shown["normalized_low"].min(), shown["normalized_high"].max()
     for method in PLAIN:
         rows = main[main["method"] == method]
         if len(rows):
