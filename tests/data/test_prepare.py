@@ -43,14 +43,19 @@ def test_splits_are_disjoint_and_complete(name, monkeypatch):
         assert tuple(len(arrays[f"{split}.labels"]) for split in ("train", "val", "test")) == FULL[name]
 
 
-def fake(labels, *, test=(0, 1)):
+def fake(labels, *, test=(0, 1), val=(0,)):
     rng = np.random.default_rng(0)
 
     def part(rows):
         return rng.integers(0, 256, (len(rows), 3, 4, 4), np.uint8), np.array(rows, dtype=np.int64)
 
-    splits = {"train": part(labels), "val": part([0]), "test": part(test)}
+    splits = {"train": part(labels), "val": part(list(val)), "test": part(test)}
     return replace(TASKS["mnist"], name="fake", classes=("cat", "dog"), source=lambda *_: splits)
+
+
+def test_no_validation_data_is_told_before_training():
+    with pytest.raises(TallyError, match="fake: no picture in val; give it a folder of its own, or more to train with"):
+        prepare(fake([0, 1], val=()), 4, resources=RESOURCES)
 
 
 def test_a_class_without_pictures_is_named():

@@ -1,7 +1,13 @@
 """The table of tasks: names, classes, suites."""
 
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import pytest
-from tally.data.task import Task
+from tally.data import corpora
+from tally.data.task import Task, contents
 from tally.data.tasks import SUITES, TASKS, task
 from tally.errors import TallyError
 
@@ -47,3 +53,24 @@ def test_rows_are_complete(row):
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(TallyError, match=r"unknown task 'mnits': choose one of mnist, digits, .*pies"):
         task("mnits")
+
+
+def test_changed_files_of_a_row_are_noticed_and_no_others(tmp_path):
+    """Whatever a picture's size and date; what lies in packages or is drawn has no files here."""
+    shutil.copytree(Path(__file__).parents[2] / "resources" / "data", tmp_path / "data")
+    rows = {name: TASKS[name] for name in ("mnist", "emoji", "letters", "digits", "cities", "CIFAR10", "wsc")}
+    rows["table"] = replace(
+        TASKS["tweets"], source=partial(corpora.table, "", {"all": "mine.csv"}, "text", "label", {})
+    )
+    rows["table"] = replace(
+        TASKS["tweets"], source=partial(corpora.table, "mine", {"all": "a.csv"}, "text", "label", {})
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.csv").write_text("text,label\n")
+    before = {name: contents(row, tmp_path) for name, row in rows.items()}
+    assert {name for name, found in before.items() if found} == {"mnist", "emoji", "table"}
+    picture = next((tmp_path / "data" / "emoji" / "train").rglob("*.png"))
+    picture.write_bytes(picture.read_bytes()[:-1] + b"x")
+    (tmp_path / "mine" / "b.csv").write_text("text,label\n")
+    after = {name: contents(row, tmp_path) for name, row in rows.items()}
+    assert {name for name in rows if after[name] != before[name]} == {"emoji", "table"}

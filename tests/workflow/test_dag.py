@@ -86,6 +86,9 @@ def test_every_storage_format_is_a_config_away(empty):
         ({"model": "t5-large"}, ["model", "resources/t5-large", "docs/t5.md"]),
         ({"base": {"source": "pip:no_such_one/model"}}, ["base.source", "no_such_one", "make text"]),
         ({"finetune": {"learning_rate": 1}}, ["learning_rate"]),
+        ({"model": "mini clip"}, ["mini clip"]),
+        ({"suites": {"..": ["digits"]}}, [".."]),
+        ({"methods": []}, ["methods"]),
     ],
 )
 def test_a_mistake_in_the_config_is_one_clear_line(empty, config, words):

@@ -153,8 +153,17 @@ def test_main_table_against_open_clip_and_plain_means(store):
     masks = load_file(store / "micro" / "masks" / "task-arithmetic.safetensors")
     bits = {t: torch.from_numpy(np.unpackbits(masks[t].numpy(), count=len(total))) for t in TASKS}
     check("tall-task-arithmetic", {t: restored(store, bits[t] * total) for t in TASKS})
+    ties = flat(store / "micro" / "merged" / "ties-sum.safetensors")
+    masks = load_file(store / "micro" / "masks" / "ties.safetensors")
+    kept = {t: torch.from_numpy(np.unpackbits(masks[t].numpy(), count=len(total))) for t in TASKS}
+    check("tall-ties", {t: restored(store, kept[t] * ties) for t in TASKS})
+    votes = sum(bits[t].int() for t in TASKS)
+    for k in (1, 2):
+        alpha = json.loads((store / "micro" / "accuracy" / f"consensus-task-arithmetic-k{k}.json").read_text())["alpha"]
+        check("consensus-task-arithmetic", dict.fromkeys(TASKS, restored(store, alpha * (votes >= k) * total)), str(k))
     thresholds = {t: v.abs().sort().values[len(v) - int(len(v) / 3) - 1] for t, v in tau.items()}
     check("magnitude-pruning", {t: restored(store, v * (v.abs() >= thresholds[t])) for t, v in tau.items()})
+    check("magnitude-masking", {t: restored(store, total * (v.abs() >= thresholds[t])) for t, v in tau.items()})
 
     P, F = len(total), sum(w.numel() for w in base.values()) - len(total)
     assert float(rows["zero-shot", ""]["gigabits"]) == pytest.approx(32 * (P + F) / 1e9, rel=1e-5)

@@ -7,6 +7,7 @@ rule bundle:
         merged=masked_vector,
         masks="<store>/{suite}/masks/{method}.safetensors",
         search="<store>/{suite}/masks/{method}.json",
+        code=code("bundle", "codec", "encoding", "packing"),
     output:
         "<store>/{suite}/bundles/{method}.safetensors",
     log:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from tally.checkpoints import open_checkpoint  # noqa: E402
 from tally.config import check  # noqa: E402
-from tally.data.task import Published, fingerprint, modules  # noqa: E402
+from tally.data.task import Published, contents, fingerprint, modules  # noqa: E402
 from tally.data.tasks import task  # noqa: E402
 from tally.errors import TallyError  # noqa: E402
 from tally.merging import METHODS as REGISTRY  # noqa: E402

@@ -44,6 +44,7 @@ rule prepare:
     params:
         resources=lambda wildcards: config["resources"],
         row=lambda wildcards: fingerprint(task(wildcards.task)),
+        files=lambda wildcards: contents(task(wildcards.task), Path(config["resources"])),
         source=lambda wildcards: source_options(wildcards.task),
     message:
         "Data of {wildcards.task}: read, bring into the model's form, split"
@@ -129,7 +130,7 @@ rule vector:
     input:
         base="<store>/base.safetensors",
         finetuned="<store>/finetuned/{task}.safetensors",
-        code=code("vectors"),
+        code=code("blocks", "streaming", "vectors"),
     output:
         "<store>/task_vectors/{task}.safetensors",
     log:

@@ -61,6 +61,8 @@ def _check_labels(row: Task, labels: Mapping[str, np.ndarray]) -> None:
             raise TallyError(
                 f"{row.name}: label {outside[0]} in {split}, but the task has {n} classes; the files are another data set's"
             )
+        if not len(own):
+            raise TallyError(f"{row.name}: no picture in {split}; give it a folder of its own, or more to train with")
         empty = np.flatnonzero(np.bincount(own, minlength=n) == 0)
         if split != "val" and len(empty):  # a small validation split may by chance lack a class
             raise TallyError(

@@ -27,6 +27,8 @@ def prepare(task: Task, resolution: int, *, seed: int = 0, resources: Path) -> d
             raise TallyError(
                 f"{task.name}: label {wrong[0]} in {split}, but the task has {n} classes; the files are another data set's"
             )
+        if not len(labels):
+            raise TallyError(f"{task.name}: no picture in {split}; give it a folder of its own, or more to train with")
         # a small validation split may by chance lack a class; the others must not
         empty = [task.classes[i] for i in range(n) if split != "val" and not (labels == i).any()]
         if empty:

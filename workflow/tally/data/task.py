@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from tally.checksums import digest
 from tally.data.questions import Questions
 from tally.data.splits import Splits
 from tally.data.text_task import TextTask
@@ -90,6 +91,17 @@ def fingerprint(row: Task | Questions | TextTask) -> str:
     named = [arg.__qualname__ if callable(arg) else arg for arg in args]
     text = repr((row.classes, row.templates, row.validation, func.__qualname__, named))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def contents(row: Task | Questions | TextTask, resources: Path) -> str:
+    """Changes when the row's files below `resources` do: pictures in folders, idx files, tables. Others' data it does not see."""
+    args = row.source.args if isinstance(getattr(row, "source", None), partial) else ()
+    places = [resources / arg for arg in args if isinstance(arg, str) and arg and (resources / arg).exists()]
+    found = hashlib.sha256()
+    for path in sorted(path for place in places for path in (place.rglob("*") if place.is_dir() else [place])):
+        if path.is_file():
+            found.update(f"{path.relative_to(resources)} {digest(path.read_bytes())}".encode())
+    return found.hexdigest()[:12] if places else ""
 
 
 def modules(row: Task | Questions | TextTask) -> list[str]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from tally.checkpoints import Checkpoint
+from tally.checkpoints import Checkpoint, open_checkpoint
 from tally.errors import TallyError
 from tally.files import read_json
+from tally.models.architecture import shapes
 
 
 class Kind(NamedTuple):
@@ -60,6 +61,18 @@ def check_embedding(model: Checkpoint, kind: Kind, folder: Path) -> None:
         raise TallyError(
             f"{model.label}: {kind.embedding} has {rows} rows, but {kind.config} says {vocabulary} tokens; copy the model's folder again"
         )
+
+
+def check_clip(model: Checkpoint, folder: Path) -> None:
+    """Raise TallyError where a CLIP's folder lacks a weight that its config describes, or has it in another shape."""
+    text = [open_checkpoint(path) for path in [folder / "text.safetensors"] if path.exists()]
+    for name, shape in shapes(read_json(folder / CLIP.config)).items():
+        file = next((file for file in (model, *text) if name in file), None)
+        if file is None or file.shape(name) != shape:
+            found = "is missing" if file is None else f"is {list(file.shape(name))}"
+            raise TallyError(
+                f"{model.label}: {name!r} {found}, which {CLIP.config} says is {list(shape)}; the weights must have open_clip's names"
+            )
 
 
 def once(model: Checkpoint, kind: Kind) -> list[str]:
