@@ -160,6 +160,8 @@ def merge(args: argparse.Namespace) -> None:
         args.output, vectors, args.method, alpha=alpha, k=k, lambdas=lambdas, task=args.task, keep=args.keep,
         strict=args.strict, seed=args.seed or 0, metadata=facts, threads=args.threads, device=args.device,
     )  # fmt: skip
+    if row.has_k and k > len(vectors.tasks):
+        print(f"k {k}: {len(vectors.tasks)} tasks cannot give so many votes, so the model is the base", file=sys.stderr)
     if row.alpha == "search" and args.alpha is None:
         print(f"alpha {alpha:g}, a default: validation data would tell a better one (--alpha)", file=sys.stderr)
 

@@ -31,7 +31,7 @@ def radar(per_task: pd.DataFrame) -> "Figure":
             label = LABELS[method] if pd.isna(k) else f"{LABELS[method]}, k = {k}"
             axis.plot(
                 [*angles, angles[0]], [*values, values[0]], color=COLORS[method], marker=MARKERS[method], markersize=4,
-                linewidth=1.4, label=label,
+                linewidth=1.4, label=label, clip_on=False,
             )  # fmt: skip
     axis.set_ylim(0, 100)
     axis.set_yticks([20, 40, 60, 80], ["20", "40", "60", "80 %"], fontsize=8)
