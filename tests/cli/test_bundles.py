@@ -122,6 +122,10 @@ def test_merge_uses_its_defaults_and_says_so(folder, capsys):
     assert open_checkpoint("m").metadata == open_checkpoint("n").metadata
     assert (folder / "m").read_bytes() == (folder / "n").read_bytes()
     assert open_checkpoint("m").metadata["k"] == "2"
+    assert run("merge", *GIVEN, "--method", "consensus-ties", "--k", 4, "--output", "nothing") == 0
+    assert "k 4: 3 tasks cannot give so many votes, so the model is the base" in capsys.readouterr().err
+    base, nothing = open_checkpoint("base.safetensors"), open_checkpoint("nothing")
+    assert all(np.array_equal(nothing[name], base[name]) for name in base.names)
     assert run("merge", *GIVEN, "--method", "weight-average", "--output", "average") == 0
     mean = sum(open_checkpoint(f"t{i}.safetensors")["v.w"] for i in range(3)) / 3
     np.testing.assert_allclose(open_checkpoint("average")["v.w"], mean, atol=1e-6)
