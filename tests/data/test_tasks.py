@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tally.data import corpora
+from tally.data import corpora, tasks
 from tally.data.task import Task, contents
 from tally.data.tasks import SUITES, TASKS, task
 from tally.errors import TallyError
@@ -48,6 +48,12 @@ def test_rows_are_complete(row):
     texts = [template.format(name) for template in row.templates for name in row.classes]
     assert row.templates
     assert len(set(texts)) == len(row.templates) * len(row.classes)
+
+
+def test_two_rows_of_one_name_are_told(monkeypatch):
+    monkeypatch.setattr(tasks, "ROWS", (*tasks.ROWS, replace(TASKS["mnist"], title="another")))
+    with pytest.raises(TallyError, match="two tasks are called 'mnist': give one of the rows another name"):
+        task("mnist")
 
 
 def test_an_unknown_name_lists_the_known():

@@ -21,4 +21,6 @@ def task(name: str) -> Row:
     """The row of that name."""
     if name not in TASKS:
         raise TallyError(f"unknown task '{name}': choose one of {', '.join(TASKS)}")
+    if sum(row.name == name for row in ROWS) > 1:
+        raise TallyError(f"two tasks are called '{name}': give one of the rows another name")
     return TASKS[name]
