@@ -66,9 +66,6 @@ def test_changed_files_of_a_row_are_noticed_and_no_others(tmp_path):
     shutil.copytree(Path(__file__).parents[2] / "resources" / "data", tmp_path / "data")
     rows = {name: TASKS[name] for name in ("mnist", "emoji", "letters", "digits", "cities", "CIFAR10", "wsc")}
     rows["table"] = replace(
-        TASKS["tweets"], source=partial(corpora.table, "", {"all": "mine.csv"}, "text", "label", {})
-    )
-    rows["table"] = replace(
         TASKS["tweets"], source=partial(corpora.table, "mine", {"all": "a.csv"}, "text", "label", {})
     )
     (tmp_path / "mine").mkdir()

@@ -76,19 +76,16 @@ def batches(
     terms: Terms | None = None,
 ) -> Iterator[Batch]:  # fmt: skip
     """The next `steps` batches of `size` rows, in pieces `parts`; the whole batch is drawn, whatever the pieces."""
-
-    def weight(rows: Tensor) -> int:
-        return terms(train.inputs[rows], train.labels[rows]) if terms else len(rows)
-
     for _ in range(steps):
         rows, drawn = order.take(size), augment.draw(size, rng) if augment else None
-        whole, pieces = weight(rows), []
+        counts = terms(train.inputs[rows], train.labels[rows]) if terms else torch.ones(size, dtype=torch.int64)
+        pieces = []
         for part in parts:
             inputs = train.inputs[rows[part]]
             inputs = augment.apply(inputs, drawn[..., part]) if augment else inputs
             pieces.append((inputs, train.labels[rows[part]]))
         # exactly 1 for a whole batch: a training in one piece has the bits that it always had
-        shares = [weight(rows[part]) / whole for part in parts]
+        shares = [int(counts[part].sum()) / int(counts.sum()) for part in parts]
         yield Batch(
             pieces, shares, order.rows, {"order": order.rng.bit_generator.state, "shifts": rng.bit_generator.state}
         )

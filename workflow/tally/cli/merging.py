@@ -112,8 +112,6 @@ def merge_vectors(args: argparse.Namespace) -> None:
 
 def mask(args: argparse.Namespace) -> None:
     """Build the TALL masks of a suite, lambda chosen per task on its validation data, and test the restored models."""
-    from contextlib import ExitStack
-
     import numpy as np
     from tally.checkpoints import create, open_checkpoint
     from tally.evaluate import examine
@@ -126,7 +124,8 @@ def mask(args: argparse.Namespace) -> None:
 
     examiner, bench, base = _examination(args)
     vectors = open_vectors(options.by_task(args.vectors))
-    tau, lambdas = vectors.join(open_checkpoint(args.merged)), sorted(args.lambdas)
+    tau = vectors.join(open_checkpoint(args.merged))
+    lambdas, levels = sorted(args.lambdas), vectors.size * len(vectors.tasks)
 
     def restored(bits):
         """theta_0 + m_t o tau_mtl, the weights the examiner computes with."""
@@ -134,11 +133,10 @@ def mask(args: argparse.Namespace) -> None:
         return examiner.cast({name: base[name] + part[name] for name in part})
 
     found, masks = {}, {}
-    with ExitStack() as stack:
-        # a byte a weight and task: on disk, so that memory does not grow with the tasks
-        levels = [stack.enter_context(scratch(args.output, vectors.size, np.uint8)) for _ in vectors.tasks]
-        tall(vectors, tau, lambdas, strict=args.strict, threads=args.threads, out=levels)
-        for row, task in zip(levels, bar(vectors.tasks, "lambda", unit="task")):
+    with scratch(args.output, levels, np.uint8) as every:  # on disk, so that memory does not grow with the tasks
+        rows = [every.part(lo, lo + vectors.size) for lo in range(0, levels, vectors.size)]
+        tall(vectors, tau, lambdas, strict=args.strict, threads=args.threads, out=rows)
+        for row, task in zip(rows, bar(vectors.tasks, "lambda", unit="task")):
             search = []
             for value in lambdas:
                 bits = at(row[:], lambdas, value)

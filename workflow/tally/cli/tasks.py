@@ -82,12 +82,10 @@ def base(args: argparse.Namespace) -> None:
     import numpy as np
     from tally.checkpoints import open_checkpoint, save
     from tally.files import sha256
-    from tally.models.kinds import CLIP, adapter, check_clip, check_embedding, kind_of, once
+    from tally.models.kinds import adapter, check_weights, kind_of, once
 
     source, kind = open_checkpoint(args.model), kind_of(args.model.parent)
-    check_embedding(source, kind, args.model.parent)
-    if kind is CLIP:
-        check_clip(source, args.model.parent)
+    check_weights(source, kind, args.model.parent)
     weights = {name: source.float32(name) for name in once(source, kind)}
     if args.adapter != "none":
         weights |= {name: np.ones(shape, np.float32) for name, shape in adapter(source, kind).items()}

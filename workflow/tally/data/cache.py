@@ -12,7 +12,7 @@ import numpy as np
 from tally.checkpoints import open_checkpoint
 from tally.data.decoding import SPLITS, decode, plan
 from tally.data.published import open_published
-from tally.data.splits import hashes
+from tally.data.splits import check_labels, hashes
 from tally.data.task import Published, Task, fingerprint
 from tally.errors import TallyError
 from tally.files import atomic_file
@@ -47,27 +47,10 @@ def cache(
         for done in decode(parts, places, resolution, writer, processes, f"decode {row.name}"):
             if done.errors:
                 raise TallyError(f"{row.name}: {done.errors[0]}")
-        _check_labels(row, {split: writer[f"{split}.labels"] for split in SPLITS})
+        check_labels(row.name, row.classes, {split: writer[f"{split}.labels"] for split in SPLITS})
         shared = overlaps({split: writer[f"{split}.sha256"] for split in SPLITS})
         _check_leak(row, shared, counts["test"])
     return shared
-
-
-def _check_labels(row: Task, labels: Mapping[str, np.ndarray]) -> None:
-    n = len(row.classes)
-    for split, own in labels.items():
-        outside = own[(own < 0) | (own >= n)]
-        if len(outside):
-            raise TallyError(
-                f"{row.name}: label {outside[0]} in {split}, but the task has {n} classes; the files are another data set's"
-            )
-        if not len(own):
-            raise TallyError(f"{row.name}: no picture in {split}; give it a folder of its own, or more to train with")
-        empty = np.flatnonzero(np.bincount(own, minlength=n) == 0)
-        if split != "val" and len(empty):  # a small validation split may by chance lack a class
-            raise TallyError(
-                f"{row.name}: no picture of class '{row.classes[empty[0]]}' in {split}; every class needs one"
-            )
 
 
 def overlaps(digests: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -1,8 +1,10 @@
 """Validation data out of the training data, and splits that share no picture."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from tally.errors import TallyError
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -28,6 +30,24 @@ def with_validation(splits: Splits, share: float) -> Splits:
     images, labels = splits["train"]
     train, val = random_rows(len(labels), share)
     return {"train": (images[train], labels[train]), "val": (images[val], labels[val]), "test": splits["test"]}
+
+
+def check_labels(name: str, classes: Sequence[str], labels: Mapping[str, np.ndarray]) -> None:
+    """Raise TallyError for a label of no class, a split without pictures and a class without, by split int64 (N,)."""
+    n = len(classes)
+    for split, own in labels.items():
+        outside = own[(own < 0) | (own >= n)]
+        if len(outside):
+            raise TallyError(
+                f"{name}: label {outside[0]} in {split}, but the task has {n} classes; the files are another data set's"
+            )
+        if not len(own):
+            raise TallyError(f"{name}: no picture in {split}; give it a folder of its own, or more to train with")
+        empty = np.flatnonzero(np.bincount(own, minlength=n) == 0)
+        if split != "val" and len(empty):  # a small validation split may by chance lack a class; the others must not
+            raise TallyError(
+                f"{name}: no picture of class '{classes[empty[0]]}' in {split}; every class needs at least one"
+            )
 
 
 def hashes(images: np.ndarray) -> list[bytes]:

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tally.checksums import digest
 from tally.data.questions import Questions
 from tally.data.splits import Splits
 from tally.data.text_task import TextTask
+from tally.files import sha256
 
 
 class Sizes(NamedTuple):
@@ -95,13 +95,11 @@ def fingerprint(row: Task | Questions | TextTask) -> str:
 
 def contents(row: Task | Questions | TextTask, resources: Path) -> str:
     """Changes when the row's files below `resources` do: pictures in folders, idx files, tables. Others' data it does not see."""
-    args = row.source.args if isinstance(getattr(row, "source", None), partial) else ()
+    args = row.source.args if isinstance(row.source, partial) else ()
     places = [resources / arg for arg in args if isinstance(arg, str) and arg and (resources / arg).exists()]
-    found = hashlib.sha256()
-    for path in sorted(path for place in places for path in (place.rglob("*") if place.is_dir() else [place])):
-        if path.is_file():
-            found.update(f"{path.relative_to(resources)} {digest(path.read_bytes())}".encode())
-    return found.hexdigest()[:12] if places else ""
+    inside = sorted(path for place in places for path in (place, *place.rglob("*")) if path.is_file())
+    text = "\n".join(f"{path.relative_to(resources)} {sha256(path)}" for path in inside)
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if places else ""
 
 
 def modules(row: Task | Questions | TextTask) -> list[str]:

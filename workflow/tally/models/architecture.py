@@ -1,10 +1,12 @@
 """Which weights a CLIP model has, by open_clip's names: from its config alone, without building it."""
 
 import importlib.util
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from tally.checkpoints import Checkpoint
 from tally.errors import TallyError
 from tally.files import read_json
 
@@ -53,6 +55,14 @@ def shapes(config: dict[str, Any]) -> Shapes:
     except (KeyError, TypeError):
         raise TallyError("open_clip_config.json describes no CLIP of two vision and text transformers") from None
     return result
+
+
+def differing(wanted: Shapes, *files: Checkpoint) -> Iterator[tuple[str, tuple[int, ...] | None]]:
+    """The weights that no file has in the wanted shape: name, and the shape in the first that has it, None if none has."""
+    for name, shape in wanted.items():
+        found = next((file.shape(name) for file in files if name in file), None)
+        if found != shape:
+            yield name, found
 
 
 def text_transformer(name: str) -> bool:

@@ -16,7 +16,7 @@ from tally.models.words import Words
 from torch import Tensor
 
 NOTHING: Mapping[str, Tensor] = MappingProxyType({})  # no frozen weights
-Terms = Callable[[Tensor, Tensor], int]  # of inputs and labels
+Terms = Callable[[Tensor, Tensor], Tensor]  # of inputs and labels: int64 (B,)
 
 
 class Model(NamedTuple):
@@ -31,7 +31,7 @@ class Model(NamedTuple):
     frozen: tuple[str, ...] = ()  # and of the others that `encode` reads
     augment: Augment | None = None  # what training does to its inputs on the fly
     loss: Callable[[Weights, Tensor, Tensor], Tensor] | None = None  # what is trained for, if no cross entropy
-    terms: Terms | None = None  # of how many terms that loss is the mean, if not of as many as examples
+    terms: Terms | None = None  # how many terms each example has in that loss's mean, if not one
 
 
 def read_model(folder: Path) -> Model:

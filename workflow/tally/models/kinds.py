@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tally.checkpoints import Checkpoint, open_checkpoint
 from tally.errors import TallyError
 from tally.files import read_json
-from tally.models.architecture import shapes
+from tally.models.architecture import differing, shapes
 
 
 class Kind(NamedTuple):
@@ -52,8 +52,10 @@ def kind_of(folder: Path) -> Kind:
     return kind
 
 
-def check_embedding(model: Checkpoint, kind: Kind, folder: Path) -> None:
-    """Raise TallyError where a model has not as many embeddings of tokens as its folder's config says."""
+def check_weights(model: Checkpoint, kind: Kind, folder: Path) -> None:
+    """Raise TallyError where a model has not the weights that its folder's config says: all of a CLIP, the embeddings of tokens."""
+    if kind is CLIP:
+        _check_clip(model, folder)
     if not kind.embedding:
         return
     rows, vocabulary = model.shape(kind.embedding)[0], read_json(folder / kind.config)["vocab_size"]
@@ -63,16 +65,14 @@ def check_embedding(model: Checkpoint, kind: Kind, folder: Path) -> None:
         )
 
 
-def check_clip(model: Checkpoint, folder: Path) -> None:
-    """Raise TallyError where a CLIP's folder lacks a weight that its config describes, or has it in another shape."""
+def _check_clip(model: Checkpoint, folder: Path) -> None:
     text = [open_checkpoint(path) for path in [folder / "text.safetensors"] if path.exists()]
-    for name, shape in shapes(read_json(folder / CLIP.config)).items():
-        file = next((file for file in (model, *text) if name in file), None)
-        if file is None or file.shape(name) != shape:
-            found = "is missing" if file is None else f"is {list(file.shape(name))}"
-            raise TallyError(
-                f"{model.label}: {name!r} {found}, which {CLIP.config} says is {list(shape)}; the weights must have open_clip's names"
-            )
+    wanted = shapes(read_json(folder / CLIP.config))
+    for name, found in differing(wanted, model, *text):
+        what = "is missing" if found is None else f"is {list(found)}"
+        raise TallyError(
+            f"{model.label}: {name!r} {what}, which {CLIP.config} says is {list(wanted[name])}; the weights must have open_clip's names"
+        )
 
 
 def once(model: Checkpoint, kind: Kind) -> list[str]:

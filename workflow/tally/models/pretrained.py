@@ -7,7 +7,7 @@ from typing import Any
 from tally.checkpoints import Checkpoint, as_checkpoint, save
 from tally.errors import TallyError
 from tally.files import write_json
-from tally.models.architecture import shapes, text_transformer
+from tally.models.architecture import differing, shapes, text_transformer
 
 
 def fetch(source: str, file: str, revision: str) -> tuple[Checkpoint, dict[str, Any]]:
@@ -37,14 +37,13 @@ def write_model(folder: Path, config: Mapping[str, Any], weights: Checkpoint, pr
     TallyError if the weights are not of the architecture that `config` describes.
     """
     wanted = shapes(dict(config))
-    for name, shape in wanted.items():
-        if name not in weights:
+    for name, found in differing(wanted, weights):
+        if found is None:
             raise TallyError(
                 f"{weights.label} lacks {name!r}: it is no whole CLIP of this architecture by open_clip's names"
             )
-        if weights.shape(name) != shape:
-            found = f"{list(weights.shape(name))} instead of {list(shape)}"
-            raise TallyError(f"{weights.label} is of another architecture: {name!r} is {found}")
+        shapes_of_both = f"{list(found)} instead of {list(wanted[name])}"
+        raise TallyError(f"{weights.label} is of another architecture: {name!r} is {shapes_of_both}")
     for file, text in (("text.safetensors", True), ("model.safetensors", False)):
         part = [name for name in wanted if text_transformer(name) == text]
         held = Checkpoint(weights.label, {n: weights[n] for n in part}, {n: weights.dtypes[n] for n in part})

@@ -219,9 +219,9 @@ def right_answers(inputs: Tensor, labels: Tensor, device: torch.device) -> tuple
     return question, right[:, :, : int((right != 0).any(0).any(0).sum())]
 
 
-def answer_ids(inputs: Tensor, labels: Tensor) -> int:
-    """How many ids the right answers have: what `answer_loss` is the mean over."""
-    return int((right_answers(inputs, labels, inputs.device)[1] != 0).sum())
+def answer_ids(inputs: Tensor, labels: Tensor) -> Tensor:
+    """How many ids each right answer has, int64 (B,): what `answer_loss` is the mean over."""
+    return (right_answers(inputs, labels, inputs.device)[1] != 0).sum((1, 2))
 
 
 def answer_loss(w: Weights, t5: T5, inputs: Tensor, labels: Tensor) -> Tensor:
